@@ -1,0 +1,67 @@
+/** What a device asks its IOMMU, whoever made the IOMMU. Frames are 4 KiB frame numbers; see DESIGN, "Words". */
+
+/** Access bits of a transaction and permission bits of its answer. */
+export const READ = 1;
+export const WRITE = 2;
+export const EXECUTE = 4;
+export const PRIVILEGED = 8;
+
+/** "No PASID / substream" for `substream` arguments. */
+export const NO_SUBSTREAM = -1;
+
+/** Outcome of a translation. A refusal has already been recorded by the IOMMU in its event queue where its specification says so. */
+export const TRANSLATED = 0;
+export const ABORTED = 1;
+
+/** Outcome of an ATS translation request, as PCIe completion status (PCIe 10.2.3). */
+export const ATS_SUCCESS = 0;
+export const ATS_UNSUPPORTED_REQUEST = 1;
+export const ATS_COMPLETER_ABORT = 4;
+
+export interface Iommu {
+  /**
+   * Translates one frame of an untranslated transaction.
+   * @param stream   StreamID (Arm), BDF (Intel), DeviceID (AMD)
+   * @param substream PASID / SubstreamID, or NO_SUBSTREAM
+   * @param frame    IOVA >> 12, 0 .. 2^52 - 1
+   * @param offset   IOVA & 0xfff, only for fault records
+   * @param access   READ | WRITE | EXECUTE | PRIVILEGED
+   * @returns TRANSLATED, with `outFrame` set, or ABORTED
+   */
+  translate(stream: number, substream: number, frame: number, offset: number, access: number): number;
+
+  /** May a translated (ATS) transaction of this stream pass? TRANSLATED, with `outFrame` set, or ABORTED (recorded). */
+  translated(stream: number, substream: number, frame: number, offset: number, access: number): number;
+
+  /**
+   * An ATS translation request (PCIe 10.2.2) for one frame.
+   * @returns ATS_SUCCESS with `outFrame`, `outLog2Frames`, `outPermissions`, or another completion status.
+   *   ATS_SUCCESS with `outPermissions` 0 means: no access, do not cache.
+   */
+  atsRequest(stream: number, substream: number, frame: number, access: number): number;
+
+  /** Physical frame of the last successful call. */
+  readonly outFrame: number;
+  /** log2 of the naturally aligned frames around it that the same answer covers (0 = one frame). */
+  readonly outLog2Frames: number;
+  /** READ | WRITE | EXECUTE granted; of the last successful atsRequest. */
+  readonly outPermissions: number;
+}
+
+/** A device's side of invalidation: who holds an ATC behind an IOMMU registers itself under its stream. */
+export interface AtcHolder {
+  /** Drops ATC entries of `substream` (NO_SUBSTREAM: of requests without PASID) in [frame, frame + 2^log2Frames), or all with log2Frames >= 52. */
+  invalidateAtc(substream: number, frame: number, log2Frames: number, global: boolean): void;
+  /** Page request group response (PRI): code as in PCIe 10.4.2.1. */
+  pageResponse(substream: number, groupIndex: number, code: number): void;
+}
+
+/** A block of registers on the memory bus. 8-byte accesses are split by the bus, low word first. */
+export interface MmioDevice {
+  /** @param size 1, 2 or 4 bytes, naturally aligned */
+  readRegister(offset: number, size: number): number;
+  writeRegister(offset: number, size: number, value: number): void;
+}
+
+/** A wired or message interrupt line towards whoever listens; called on the machine's clock, never re-entrantly. */
+export type InterruptLine = () => void;

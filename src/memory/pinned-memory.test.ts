@@ -1,0 +1,112 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { PhysicalMemory, SLOT_FRAMES } from './physical-memory.ts';
+import { PinnedMemory } from './pinned-memory.ts';
+import type { ProcessMemory } from './process-memory.ts';
+
+/** A process whose byte at any address is that address, and which keeps what is written. */
+const processOf = (name: string): ProcessMemory & { written: Map<number, number> } => {
+  const written = new Map<number, number>();
+  return {
+    name,
+    written,
+    read: (address, into) => {
+      for (let i = 0; i < into.length; i++) into[i] = written.get(address + i) ?? (address + i) & 0xff;
+      return true;
+    },
+    write: (address, from) => {
+      from.forEach((byte, i) => {
+        written.set(address + i, byte);
+      });
+      return true;
+    },
+    pinnable: () => true,
+  };
+};
+
+const pinned = (fragmentSeed?: number, slots = 8) => {
+  const memory = new PhysicalMemory();
+  const options = { firstSlot: 64, slots };
+  return {
+    memory,
+    pins: new PinnedMemory(memory, fragmentSeed === undefined ? options : { ...options, fragmentSeed }),
+  };
+};
+
+describe('pinned memory', () => {
+  it('gives user pages frames that lead to their bytes, both ways', () => {
+    const { memory, pins } = pinned();
+    const process = processOf('p');
+    expect(pins.pin(process, 0x7f0012345, 3)).toBe(true);
+    const frame = pins.frameOf(process, 0x7f0012345);
+    expect(frame).toBeGreaterThanOrEqual(64 * SLOT_FRAMES);
+    const bytes = new Uint8Array(2);
+    expect(memory.read(frame, 0x7f, bytes)).toBe(true);
+    expect([...bytes]).toEqual([0x7f, 0x80]);
+    expect(memory.write(frame + 1, 5, Uint8Array.of(0xee))).toBe(true);
+    expect(process.written.get(0x7f0012346 * 4096 + 5)).toBe(0xee);
+  });
+
+  it('keeps user memory contiguous by default, at equal offsets in a GiB and beyond it', () => {
+    const { pins } = pinned();
+    const process = processOf('p');
+    pins.pin(process, SLOT_FRAMES - 100, 2 * SLOT_FRAMES);
+    expect(pins.frameOf(process, SLOT_FRAMES - 100) % SLOT_FRAMES).toBe(SLOT_FRAMES - 100);
+    expect(pins.contiguous(process, SLOT_FRAMES - 100, 2 * SLOT_FRAMES)).toBe(2 * SLOT_FRAMES);
+  });
+
+  it('shuffles pages by a seed: a permutation, the same for the same seed, rarely two in a row', () => {
+    const { memory, pins } = pinned(1234);
+    const process = processOf('p');
+    pins.pin(process, 0, 4096);
+    const frames = Array.from({ length: 4096 }, (_, page) => pins.frameOf(process, page));
+    expect(new Set(frames).size).toBe(4096);
+    expect(frames.filter((frame, i) => frames[i + 1] === frame + 1).length).toBeLessThan(10);
+    expect(pins.contiguous(process, 0, 4096)).toBe(1);
+    const bytes = new Uint8Array(1);
+    fc.assert(
+      fc.property(fc.nat(4095), (page) => {
+        memory.write(frames[page]!, page & 0xfff, Uint8Array.of(0x5a));
+        expect(process.written.get(page * 4096 + (page & 0xfff))).toBe(0x5a);
+        return memory.read(frames[page]!, 1, bytes);
+      }),
+    );
+    const again = pinned(1234).pins;
+    again.pin(process, 0, 4096);
+    expect(again.frameOf(process, 77)).toBe(frames[77]);
+    const other = pinned(99).pins;
+    other.pin(process, 0, 4096);
+    expect(other.frameOf(process, 77)).not.toBe(frames[77]);
+  });
+
+  it('keeps processes apart that have pages at the same addresses', () => {
+    const { pins } = pinned();
+    const [a, b] = [processOf('a'), processOf('b')];
+    pins.pin(a, 5, 1);
+    pins.pin(b, 5, 1);
+    expect(pins.frameOf(a, 5)).not.toBe(pins.frameOf(b, 5));
+  });
+
+  it('ends where it began: after the last unpin a frame leads nowhere', () => {
+    const { memory, pins } = pinned();
+    const process = processOf('p');
+    pins.pin(process, 10, 20);
+    pins.pin(process, 15, 1);
+    const frame = pins.frameOf(process, 15);
+    pins.unpin(process, 10, 20);
+    expect(pins.pinnedFrames).toBe(1);
+    expect(memory.load64(frame, 0)).toBe(true);
+    pins.unpin(process, 15, 1);
+    expect(memory.load64(frame, 0)).toBe(false);
+    expect([pins.pinnedFrames, pins.windowsInUse]).toEqual([0, 0]);
+    expect(() => pins.unpin(process, 15, 1)).toThrow(/not pinned/);
+  });
+
+  it('refuses to pin more than the window holds and keeps nothing of the attempt', () => {
+    const { pins } = pinned(undefined, 2);
+    const process = processOf('p');
+    expect(pins.pin(process, 0, 3 * SLOT_FRAMES)).toBe(false);
+    expect([pins.pinnedFrames, pins.windowsInUse]).toEqual([0, 0]);
+    expect(pins.pin(process, 0, 2 * SLOT_FRAMES)).toBe(true);
+  });
+});
