@@ -42,7 +42,7 @@ module.exports = {
       comment: 'a spec file imports other spec files only',
       severity: 'error',
       from: { path: '^src/hardware/[^/]+/spec/', pathNot: '\\.test\\.ts$' },
-      to: { path: '^src/', pathNot: '^src/hardware/([^/]+/)?spec/' },
+      to: { path: '^src/', pathNot: '/spec/' },
     },
     {
       name: 'runs-in-a-browser',

@@ -25,8 +25,10 @@ export const ERRNO = {
   ERANGE: 34,
   EDEADLK: 35,
   EOVERFLOW: 75,
+  EBADFD: 77,
   EMSGSIZE: 90,
   EOPNOTSUPP: 95,
+  EADDRINUSE: 98,
   ETIMEDOUT: 110,
 } as const;
 

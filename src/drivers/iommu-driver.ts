@@ -113,6 +113,8 @@ export interface DriverDevice {
   allocPaging(flags: number, data: UserData | null): PagingDomain;
   /** Nested directly on a parent HWPT, without a vIOMMU; absent means EOPNOTSUPP. */
   allocNestedOnParent?(parent: PagingDomain, flags: number, data: UserData): NestedDomain;
+  /** Types that allocViommu knows, if it can say: the core then refuses others before it looks at the parent. */
+  readonly viommuTypes?: readonly number[];
   /** EOPNOTSUPP when the type is not the driver's; EINVAL when the parent does not fit this pIOMMU. */
   allocViommu(type: number, parent: PagingDomain, data: UserData | null): DriverViommu;
   /**

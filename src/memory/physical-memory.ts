@@ -130,6 +130,16 @@ export class PhysicalMemory {
     return slot?.write(frame, offset, this.bytes4) === true;
   }
 
+  /**
+   * Words of the 2 MiB of RAM around `frame` (its own begin at (frame & 0x1ff) << 10), for writers of whole tables: the
+   * same array for life. Null where there is no RAM.
+   */
+  ramWords(frame: number): Uint32Array | null {
+    const slot = frame < PHYSICAL_FRAMES ? this.slotAt(slotOf(frame)) : undefined;
+    if (!(slot instanceof RamSlot)) return null;
+    return (slot === UNTOUCHED ? this.ownRam(slotOf(frame)) : slot).writableWords(frame & 0x3ffff);
+  }
+
   /** Reads across frames; false as soon as one of them aborts (bytes before it are filled). */
   read(frame: number, offset: number, into: Uint8Array): boolean {
     for (let done = 0; done < into.length; frame++, offset = 0) {

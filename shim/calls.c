@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/* Interposed: what takes a descriptor. For a handle the call goes to the server, for anything else to the next library. */
+#include <stdarg.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+
+#include "shim.h"
+
+#define MOST_BYTES 0x7ffff000UL /* what one read or write moves at most in Linux */
+#define AT_POSITION 1
+
+/* ---- ioctl ---- */
+
+#ifdef __GLIBC__
+typedef unsigned long command_t;
+#else
+typedef int command_t;
+#endif
+
+/* Those that Linux answers for any file, before the file is asked. A socket answers them alike. */
+static bool answered_by_vfs(uint32_t command)
+{
+	return command == FIOCLEX || command == FIONCLEX || command == FIONBIO || command == FIOASYNC;
+}
+
+EXPORT int ioctl(int fd, command_t command, ...)
+{
+	va_list rest;
+	va_start(rest, command);
+	void *argument = va_arg(rest, void *);
+	va_end(rest);
+	struct request request = { .op = OP_IOCTL, .word = (uint32_t)command, .a = (uintptr_t)argument };
+	if (answered_by_vfs((uint32_t)command) || !handle_of(fd, &request.token))
+		return NEXT(ioctl)(fd, command, argument);
+	return (int)returned(call_server(&request, fd));
+}
+
+/* ---- mmap ---- */
+
+static bool map_of_handle(int fd, int flags, struct request *request)
+{
+	return !(flags & MAP_ANONYMOUS) && handle_of(fd, &request->token);
+}
+
+static void *map_handle(struct request *request, int fd, size_t length, int protection, int flags, off_t offset)
+{
+	request->op = OP_MMAP;
+	request->word = (uint32_t)protection;
+	request->a = length;
+	request->b = (uint64_t)offset;
+	request->c = (uint32_t)flags;
+	return (void *)(intptr_t)returned(call_server(request, fd));
+}
+
+EXPORT void *mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset)
+{
+	struct request request = { 0 };
+	if (!map_of_handle(fd, flags, &request))
+		return NEXT(mmap)(at, length, protection, flags, fd, offset);
+	return map_handle(&request, fd, length, protection, flags, offset);
+}
+
+/* ---- read and write ---- */
+
+/* The checks that Linux makes before it asks the file. */
+static int64_t transfer(struct request *request, uint32_t op, int fd, const void *at, size_t count, const off_t *position)
+{
+	if ((ssize_t)count < 0 || (position && *position < 0))
+		return -EINVAL;
+	request->op = op;
+	request->word = position ? AT_POSITION : 0;
+	request->a = (uintptr_t)at;
+	request->b = count < MOST_BYTES ? count : MOST_BYTES;
+	request->c = position ? (uint64_t)*position : 0;
+	return call_server(request, fd);
+}
+
+static int64_t transfer_vector(struct request *request, uint32_t op, int fd, const struct iovec *vector, int count,
+			       const off_t *position)
+{
+	off_t at = position ? *position : 0;
+	int64_t total = 0;
+	if (count < 0 || count > IOV_MAX)
+		return -EINVAL;
+	for (int i = 0; i < count; i++) {
+		struct iovec piece;
+		if (!copy_in(&piece, &vector[i], sizeof(piece)))
+			return total ? total : -EFAULT;
+		if (piece.iov_len == 0)
+			continue;
+		int64_t n = transfer(request, op, fd, piece.iov_base, piece.iov_len, position ? &at : NULL);
+		if (n < 0)
+			return total ? total : n;
+		total += n;
+		at += n;
+		if ((size_t)n < piece.iov_len)
+			break;
+	}
+	return total;
+}
+
+EXPORT ssize_t read(int fd, void *into, size_t count)
+{
+	struct request request = { 0 };
+	if (!handle_of(fd, &request.token))
+		return NEXT(read)(fd, into, count);
+	return (ssize_t)returned(transfer(&request, OP_READ, fd, into, count, NULL));
+}
+
+EXPORT ssize_t write(int fd, const void *from, size_t count)
+{
+	struct request request = { 0 };
+	if (!handle_of(fd, &request.token))
+		return NEXT(write)(fd, from, count);
+	return (ssize_t)returned(transfer(&request, OP_WRITE, fd, from, count, NULL));
+}
+
+EXPORT ssize_t readv(int fd, const struct iovec *vector, int count)
+{
+	struct request request = { 0 };
+	if (!handle_of(fd, &request.token))
+		return NEXT(readv)(fd, vector, count);
+	return (ssize_t)returned(transfer_vector(&request, OP_READ, fd, vector, count, NULL));
+}
+
+EXPORT ssize_t writev(int fd, const struct iovec *vector, int count)
+{
+	struct request request = { 0 };
+	if (!handle_of(fd, &request.token))
+		return NEXT(writev)(fd, vector, count);
+	return (ssize_t)returned(transfer_vector(&request, OP_WRITE, fd, vector, count, NULL));
+}
+
+/* Those with a position come under two names with the same types on 64-bit machines. */
+#define POSITIONED(pread_, pwrite_, preadv_, pwritev_)                                                       \
+	EXPORT ssize_t pread_(int fd, void *into, size_t count, off_t position)                              \
+	{                                                                                                    \
+		struct request request = { 0 };                                                              \
+		if (!handle_of(fd, &request.token))                                                          \
+			return NEXT(pread_)(fd, into, count, position);                                      \
+		return (ssize_t)returned(transfer(&request, OP_READ, fd, into, count, &position));           \
+	}                                                                                                    \
+	EXPORT ssize_t pwrite_(int fd, const void *from, size_t count, off_t position)                       \
+	{                                                                                                    \
+		struct request request = { 0 };                                                              \
+		if (!handle_of(fd, &request.token))                                                          \
+			return NEXT(pwrite_)(fd, from, count, position);                                     \
+		return (ssize_t)returned(transfer(&request, OP_WRITE, fd, from, count, &position));          \
+	}                                                                                                    \
+	EXPORT ssize_t preadv_(int fd, const struct iovec *vector, int count, off_t position)                \
+	{                                                                                                    \
+		struct request request = { 0 };                                                              \
+		if (!handle_of(fd, &request.token))                                                          \
+			return NEXT(preadv_)(fd, vector, count, position);                                   \
+		return (ssize_t)returned(transfer_vector(&request, OP_READ, fd, vector, count, &position));  \
+	}                                                                                                    \
+	EXPORT ssize_t pwritev_(int fd, const struct iovec *vector, int count, off_t position)               \
+	{                                                                                                    \
+		struct request request = { 0 };                                                              \
+		if (!handle_of(fd, &request.token))                                                          \
+			return NEXT(pwritev_)(fd, vector, count, position);                                  \
+		return (ssize_t)returned(transfer_vector(&request, OP_WRITE, fd, vector, count, &position)); \
+	}
+
+POSITIONED(pread, pwrite, preadv, pwritev)
+
+#ifdef __GLIBC__
+
+POSITIONED(pread64, pwrite64, preadv64, pwritev64)
+
+EXPORT void *mmap64(void *at, size_t length, int protection, int flags, int fd, off64_t offset)
+{
+	return mmap(at, length, protection, flags, fd, offset);
+}
+
+/* What _FORTIFY_SOURCE calls; `room` is the size of the buffer. The next library ends a program that overruns it. */
+ssize_t __read_chk(int, void *, size_t, size_t);
+EXPORT ssize_t __read_chk(int fd, void *into, size_t count, size_t room)
+{
+	return count > room ? NEXT(__read_chk)(fd, into, count, room) : read(fd, into, count);
+}
+
+ssize_t __pread_chk(int, void *, size_t, off_t, size_t);
+EXPORT ssize_t __pread_chk(int fd, void *into, size_t count, off_t position, size_t room)
+{
+	return count > room ? NEXT(__pread_chk)(fd, into, count, position, room) : pread(fd, into, count, position);
+}
+
+ssize_t __pread64_chk(int, void *, size_t, off_t, size_t);
+EXPORT ssize_t __pread64_chk(int fd, void *into, size_t count, off_t position, size_t room)
+{
+	return count > room ? NEXT(__pread64_chk)(fd, into, count, position, room) : pread64(fd, into, count, position);
+}
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libuiommufd-shim: a preload library that carries calls on our paths and descriptors to the server. Everything else
+ * goes to the next library untouched. It never interprets what an ioctl's argument points to.
+ *
+ *   config.c   what the server wrote for us: names, owned paths, device nodes
+ *   paths.c    which paths are ours, and where their files really are
+ *   channel.c  the connection to the server, one per thread
+ *   handles.c  descriptors of ours: making one, recognising one
+ *   files.c    interposed: open, stat, readlink, directories
+ *   calls.c    interposed: ioctl, mmap, read, write
+ */
+#ifndef UIOMMUFD_SHIM_H
+#define UIOMMUFD_SHIM_H
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "protocol.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* The same function in the next library. Resolved on first use: others' constructors may call us before ours has run. */
+#define NEXT(name)                                                       \
+	({                                                               \
+		static __typeof__(&name) next_;                          \
+		if (!next_)                                              \
+			next_ = (__typeof__(&name))dlsym(RTLD_NEXT, #name); \
+		next_;                                                   \
+	})
+
+struct node {
+	ino_t inode;
+	dev_t rdev;
+	mode_t mode;
+};
+
+struct name {
+	const char *text; /* of an abstract Unix socket, without the leading zero byte */
+	size_t length;
+};
+
+struct config {
+	const char *root; /* folder that holds our files at their paths */
+	size_t root_length;
+	dev_t device; /* file system of that folder */
+	pid_t server;
+	struct name calls, keeper, handles;
+	uint8_t secret[16];
+	const char **owned;
+	size_t owned_count;
+	struct node *nodes;
+	size_t node_count;
+};
+
+/* NULL when this process is not run by a server. */
+const struct config *config(void);
+
+bool hex_decode(const char *text, uint8_t *into, size_t size);
+
+/* Fills `into` from an address of this process that may be any number. */
+bool copy_in(void *into, const void *from, size_t size);
+
+/* A path that is longer (with the folder before it) is not ours. Small, since a handler on a small stack may open files. */
+#define OUR_PATH_MAX 1024
+
+/* Where the file at `path` really is: in `buffer` (OUR_PATH_MAX bytes) when the path is ours, otherwise `path` itself. */
+const char *real_path_of(const char *path, char *buffer);
+
+/* Cuts the folder of our files off the front of a path that the kernel gave. Returns the new length. */
+size_t strip_root(char *path, size_t length);
+
+/* Index of the device node that a stat result shows, or -1. */
+int node_of(const struct stat *st);
+
+/* A call of the server: sends, does what the server asks, returns the value or -errno. `fd` is the handle's, or -1. */
+int64_t call_server(struct request *request, int fd);
+
+socklen_t abstract_address(struct sockaddr_un *address, const struct name *name);
+
+/* Is `fd` one of ours? Costs one system call; errno is kept. */
+bool handle_of(int fd, struct token *token);
+
+/* The three ASKs of protocol.h. Descriptor, 0 or -errno. */
+int make_handle(const struct reply *ask);
+int close_handle(const struct reply *ask);
+int send_descriptor(const struct reply *ask);
+
+void drain_handle(int fd, uint32_t bytes);
+
+/* Turns a -errno into -1 and errno. */
+static inline int64_t returned(int64_t result)
+{
+	if (result >= 0)
+		return result;
+	errno = (int)-result;
+	return -1;
+}
+
+#endif

@@ -1,0 +1,8 @@
+/** The uAPI as data: what `uiommufd/abi` exports. */
+export * from './dialects.ts';
+export * from './errno.ts';
+export * from './ioctl.ts';
+export * from './iommufd.ts';
+export * from './iommufd-viommu-v2.ts';
+export * from './struct.ts';
+export * from './vfio.ts';

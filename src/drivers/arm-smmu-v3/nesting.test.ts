@@ -1,0 +1,435 @@
+import { describe, expect, it } from 'vitest';
+import { dialect } from '../../abi/dialects.ts';
+import {
+  ABORT,
+  atcInv,
+  Bench,
+  BYPASS,
+  cfgiCd,
+  cfgiCdAll,
+  commands,
+  Guest,
+  guestSte,
+  nsnhAll,
+  STAGE1,
+  type TestDevice,
+  tlbiAll,
+  tlbiAsid,
+  tlbiVa,
+  userData,
+} from './testing.ts';
+
+const NEST_PARENT = 1;
+const RW = 3;
+const V2 = { behaviour: dialect('viommu-v2').behaviour };
+
+/** A guest whose RAM is mapped in a nesting parent, with a vIOMMU on the SMMU of each device. */
+function vm(bench: Bench, devices: TestDevice[], number = 0) {
+  const guest = new Guest(bench, number);
+  const parent = devices[0]!.driven.allocPaging(NEST_PARENT, null);
+  parent.map(0n, guest.base * 4096, guest.frames * 4096, RW);
+  const type = bench.drivers[0]!.identity && devices[0]!.driven.unit.behaviour.viommuTypeDefaultAllowed ? 0 : 1;
+  const viommus = devices.map((device) => device.driven.allocViommu(type, parent, null));
+  return { guest, parent, viommus, type };
+}
+
+/** One device of one VM with a stage 1 that maps IOVA frame 0x10 to IPA 0x100, ASID 7, vSID 0x55. */
+function simple(options: ConstructorParameters<typeof Bench>[0] = {}, ats = false) {
+  const bench = new Bench(options);
+  const device = bench.device(0, 0x100);
+  const { guest, parent, viommus } = vm(bench, [device]);
+  const viommu = viommus[0]!;
+  const root = guest.newTable();
+  const contexts = guest.newContexts();
+  guest.setPage(root, 0x10, 0x100);
+  guest.setContext(contexts, 0, 7, root);
+  viommu.setVirtualDevice(device.driven, 0x55n);
+  const nested = viommu.allocNested(0, guestSte(STAGE1, contexts, { ats, log2Contexts: 2 }));
+  device.driven.attach(nested, 0);
+  const pa = (ipa: number) => guest.base + ipa;
+  return { bench, device, guest, parent, viommu, root, contexts, nested, pa };
+}
+
+describe('nested translation', () => {
+  it('leads an IOVA through the guest and the host tables, for reads and writes', () => {
+    const { device, pa } = simple();
+    expect(device.reach(0x10)).toBe(pa(0x100));
+    expect(device.write(0x10)).toBe(pa(0x100));
+    expect(device.reach(0x11)).toBeNull();
+  });
+
+  it('keeps the old page after a PTE change until the guest sends the TLBI, and no other one helps', () => {
+    const { device, guest, viommu, root, pa } = simple();
+    device.reach(0x10);
+    guest.setPage(root, 0x10, 0x101);
+    for (const other of [tlbiVa(8, 0x10), tlbiVa(7, 0x11), tlbiAsid(6), cfgiCd(0x55), atcInv(0x55, 0x10)]) {
+      expect(viommu.invalidate(commands(other))).toEqual({ done: 1, error: null });
+      expect(device.reach(0x10)).toBe(pa(0x100));
+    }
+    expect(viommu.invalidate(commands(tlbiVa(7, 0x10)))).toEqual({ done: 1, error: null });
+    expect(device.reach(0x10)).toBe(pa(0x101));
+  });
+
+  it.each([
+    ['TLBI_NH_ASID', tlbiAsid(7)],
+    ['TLBI_NH_ALL', tlbiAll()],
+    ['TLBI_NSNH_ALL', nsnhAll()],
+    ['TLBI_NH_VAA', [0x13, 0, 0x10001, 0]],
+  ])('takes %s for a TLBI of the whole', (_, command) => {
+    const { device, guest, viommu, root, pa } = simple();
+    device.reach(0x10);
+    guest.setPage(root, 0x10, 0x101);
+    viommu.invalidate(commands(command));
+    expect(device.reach(0x10)).toBe(pa(0x101));
+  });
+
+  it('gives the guest ATS only when its STE says so, and then the old page lives in the ATC until ATC_INV', () => {
+    expect(simple().device.atsOn).toBe(false);
+    const { device, guest, viommu, root, pa } = simple({}, true);
+    expect(device.atsOn).toBe(true);
+    expect(device.reach(0x10)).toBe(pa(0x100));
+    guest.setPage(root, 0x10, 0x101);
+    viommu.invalidate(commands(tlbiVa(7, 0x10)));
+    expect(device.reach(0x10)).toBe(pa(0x100));
+    expect(viommu.invalidate(commands(atcInv(0x56, 0x10))).error).toMatchObject({ code: 'EIO' });
+    expect(device.reach(0x10)).toBe(pa(0x100));
+    viommu.invalidate(commands(atcInv(0x55, 0x10)));
+    expect(device.reach(0x10)).toBe(pa(0x101));
+  });
+
+  it('keeps the old context descriptor until CFGI_CD or CFGI_CD_ALL', () => {
+    for (const command of [cfgiCd(0x55), cfgiCdAll(0x55)]) {
+      const { device, guest, viommu, contexts, pa } = simple();
+      device.reach(0x10);
+      const other = guest.newTable();
+      guest.setPage(other, 0x10, 0x102);
+      guest.setContext(contexts, 0, 8, other);
+      expect(device.reach(0x10)).toBe(pa(0x100));
+      viommu.invalidate(commands(command));
+      expect(device.reach(0x10)).toBe(pa(0x102));
+    }
+  });
+
+  it('shares IOTLB entries between SSIDs and devices whose contexts carry the same ASID', () => {
+    const { bench, device, guest, viommu, contexts, pa } = simple();
+    const other = guest.newTable();
+    guest.setPage(other, 0x10, 0x103);
+    guest.setContext(contexts, 1, 7, other);
+    guest.setContext(contexts, 2, 9, other);
+    expect(device.reach(0x10)).toBe(pa(0x100));
+    expect(device.reach(0x10, 1, 1)).toBe(pa(0x100));
+    expect(device.reach(0x10, 1, 2)).toBe(pa(0x103));
+    const second = bench.device(0, 0x108);
+    const secondContexts = guest.newContexts();
+    guest.setContext(secondContexts, 0, 7, other);
+    viommu.setVirtualDevice(second.driven, 0x56n);
+    second.driven.attach(viommu.allocNested(0, guestSte(STAGE1, secondContexts)), 0);
+    expect(second.reach(0x10)).toBe(pa(0x100));
+    viommu.invalidate(commands(tlbiAsid(7)));
+    expect(second.reach(0x10)).toBe(pa(0x103));
+  });
+
+  it('drops S2 mappings under a running device: IOTLB and ATC, on every SMMU that shares them', () => {
+    const bench = new Bench({ smmus: 2 });
+    const devices = [bench.device(0, 0x100), bench.device(1, 0x100)];
+    const { guest, parent, viommus } = vm(bench, devices);
+    for (const [i, device] of devices.entries()) {
+      const root = guest.newTable();
+      const contexts = guest.newContexts();
+      guest.setPage(root, 0x10, 0x100);
+      guest.setContext(contexts, 0, 7, root);
+      viommus[i]!.setVirtualDevice(device.driven, 1n);
+      device.driven.attach(viommus[i]!.allocNested(0, guestSte(STAGE1, contexts, { ats: i === 1 })), 0);
+      expect(device.reach(0x10)).toBe(guest.base + 0x100);
+    }
+    parent.unmap(0n, BigInt(guest.frames * 4096));
+    expect(devices.map((device) => device.reach(0x10))).toEqual([null, null]);
+    parent.map(0n, (guest.base + guest.frames) * 4096, guest.frames * 4096, RW);
+    expect(devices.map((device) => device.reach(0x10))).toEqual([null, null]);
+  });
+
+  it('cleans in the order S2, then what is nested, then ATCs, each with its own SYNC', () => {
+    const { bench, parent } = simple({}, true);
+    bench.commands();
+    parent.unmap(0n, 0x1000n * 4096n);
+    expect(bench.commands()).toEqual(['0x2a', '0x46', '0x10', '0x46', '0x40', '0x46']);
+  });
+
+  it('bypass reaches guest memory by IPA, abort nothing, and an STE with V = 0 nothing', () => {
+    const { device, viommu, pa } = simple();
+    device.driven.attach(viommu.allocNested(0, guestSte(BYPASS)), 0);
+    expect(device.atsOn).toBe(true);
+    expect(device.reach(0x123)).toBe(pa(0x123));
+    device.driven.attach(viommu.allocNested(0, guestSte(ABORT)), 0);
+    expect(device.atsOn).toBe(false);
+    expect(device.reach(0x123)).toBeNull();
+    device.driven.attach(viommu.allocNested(0, userData(2, [0xfffffffe, 0, 0, 0])), 0);
+    expect(device.reach(0x123)).toBeNull();
+  });
+});
+
+describe('VMIDs', () => {
+  it('are per vIOMMU and from the pool of its own SMMU, over the same S2 tables', () => {
+    const bench = new Bench({ smmus: 2 });
+    const devices = [bench.device(0, 0x100), bench.device(1, 0x200)];
+    const first = devices[0]!.driven.allocViommu(1, devices[0]!.driven.allocPaging(NEST_PARENT, null), null);
+    const { parent, viommus } = vm(bench, devices);
+    expect(first.tag.vmid).toBe(1);
+    expect(viommus.map((viommu) => viommu.tag.vmid)).toEqual([2, 1]);
+    expect(viommus.every((viommu) => viommu.parent === parent)).toBe(true);
+    expect(bench.drivers.map((driver) => driver.resources.vmids)).toEqual([2, 1]);
+  });
+
+  it('that run out are ENOSPC on that SMMU and nowhere else, until one is freed', () => {
+    const bench = new Bench({ smmus: 2, policy: { vmid: 'per-viommu', vmidBits: 2 } });
+    const devices = [bench.device(0, 0x100), bench.device(1, 0x100)];
+    const { parent, viommus } = vm(bench, devices);
+    const [here, there] = devices as [TestDevice, TestDevice];
+    here.driven.allocViommu(1, parent, null);
+    here.driven.allocViommu(1, parent, null);
+    expect(() => here.driven.allocViommu(1, parent, null)).toThrow('ENOSPC');
+    expect(() => here.driven.attach(parent, 0)).toThrow('ENOSPC');
+    there.driven.allocViommu(1, parent, null);
+    viommus[0]!.free();
+    here.driven.allocViommu(1, parent, null);
+  });
+
+  /** Two VMs on one SMMU, equal ASIDs and IOVAs; what each device reaches after the first has filled the IOTLB. */
+  function twoVms(options: ConstructorParameters<typeof Bench>[0], sameParent = false) {
+    const bench = new Bench(options);
+    const devices = [bench.device(0, 0x100), bench.device(0, 0x200)];
+    const first = vm(bench, [devices[0]!]);
+    const second = sameParent ? first : vm(bench, [devices[1]!], 1);
+    const viommus = [first.viommus[0]!, devices[1]!.driven.allocViommu(1, second.parent, null)];
+    return devices.map((device, i) => {
+      const { guest } = [first, second][i]!;
+      const root = guest.newTable();
+      const contexts = guest.newContexts();
+      guest.setPage(root, 0x10, 0x100 + i);
+      guest.setContext(contexts, 0, 7, root);
+      viommus[i]!.setVirtualDevice(device.driven, 1n);
+      device.driven.attach(viommus[i]!.allocNested(0, guestSte(STAGE1, contexts)), 0);
+      return device.reach(0x10)! - guest.base;
+    });
+  }
+
+  it('keep two VMs with equal ASIDs apart', () => {
+    expect(twoVms({})).toEqual([0x100, 0x101]);
+  });
+
+  it('that are forced to be the same let one VM reach the memory of the other', () => {
+    const [, second] = twoVms({ policy: { vmid: 'per-viommu', vmidOverride: 5 } });
+    expect(second).toBe(0x100 - 0x1000);
+  });
+
+  it('per domain, two vIOMMUs of one parent alias equal ASIDs; per vIOMMU they do not', () => {
+    expect(twoVms({ policy: { vmid: 'per-domain' } }, true)).toEqual([0x100, 0x100]);
+    expect(twoVms({ policy: { vmid: 'per-viommu' } }, true)).toEqual([0x100, 0x101]);
+  });
+
+  it('are clean when they are given out again', () => {
+    const { bench, device, viommu, nested, guest, parent } = simple();
+    device.reach(0x10);
+    device.driven.attach(null, 0);
+    nested.free();
+    viommu.free();
+    bench.commands();
+    const again = device.driven.allocViommu(1, parent, null);
+    expect(again.tag.vmid).toBe(1);
+    const root = guest.newTable();
+    const contexts = guest.newContexts();
+    guest.setPage(root, 0x10, 0x1ff);
+    guest.setContext(contexts, 0, 7, root);
+    again.setVirtualDevice(device.driven, 1n);
+    device.driven.attach(again.allocNested(0, guestSte(STAGE1, contexts)), 0);
+    expect(device.reach(0x10)).toBe(guest.base + 0x1ff);
+  });
+});
+
+describe('guest commands', () => {
+  it('before the first refused one are carried out and counted; the rest are not', () => {
+    const { device, guest, viommu, root, pa } = simple();
+    device.reach(0x10);
+    guest.setPage(root, 0x10, 0x101);
+    for (const bad of [cfgiCd(0x99), [0x46, 0, 0, 0], [0x03, 0x55, 0, 0], [0x28, 0, 0, 0], [0xff, 0, 0, 0]]) {
+      const result = viommu.invalidate(commands(tlbiAsid(3), bad, tlbiAsid(7)));
+      expect(result.done).toBe(1);
+      expect(result.error).toMatchObject({ code: 'EIO' });
+      expect(device.reach(0x10)).toBe(pa(0x100));
+    }
+    expect(viommu.invalidate(commands(tlbiAsid(7), cfgiCd(0x99))).done).toBe(1);
+    expect(device.reach(0x10)).toBe(pa(0x101));
+  });
+
+  it('go to the hardware with one SYNC, the VMID of the vIOMMU and the physical StreamID', () => {
+    const { bench, viommu } = simple();
+    bench.trace.length = 0;
+    viommu.invalidate(commands([0x12, 0x00070fff, 0x10001, 0], cfgiCd(0x55), nsnhAll()));
+    const words = bench.trace.flatMap((event) => (event.type === 'command' ? [event.words] : []));
+    expect(words.map((one) => [...one])).toEqual([
+      [0x12, 0x00070001, 0x10001, 0],
+      [0x05, 0x100, 1, 0],
+      [0x10, 1, 0, 0],
+      [0x46, 0, 0, 0],
+    ]);
+  });
+
+  it('of a larger batch than the queue all arrive', () => {
+    const { bench, viommu } = simple({ settings: { cmdqs: 3 } });
+    bench.commands();
+    const result = viommu.invalidate(commands(...Array.from({ length: 100 }, (_, i) => tlbiAsid(i))));
+    expect(result).toEqual({ done: 100, error: null });
+    const opcodes = bench.commands();
+    expect(opcodes.filter((opcode) => opcode === '0x11').length).toBe(100);
+    expect(opcodes.filter((opcode) => opcode === '0x46').length).toBe(1);
+  });
+
+  it('that the hardware finds illegal are skipped, and those behind them still work', () => {
+    const { bench, device, guest, viommu, root, pa } = simple();
+    device.reach(0x10);
+    guest.setPage(root, 0x10, 0x101);
+    const secure = [0x05 | (1 << 10), 0x55, 1, 0];
+    expect(viommu.invalidate(commands(secure, tlbiAsid(7)))).toEqual({ done: 2, error: null });
+    expect(device.reach(0x10)).toBe(pa(0x101));
+    expect(bench.notes().some((note) => note.includes('error 1'))).toBe(true);
+  });
+
+  it('of another data type are EINVAL, and none at all is a probe of the type', () => {
+    const { viommu } = simple();
+    const none = commands();
+    expect(viommu.invalidate(none)).toEqual({ done: 0, error: null });
+    expect(viommu.invalidate({ ...none, type: 0 }).error).toMatchObject({ code: 'EINVAL' });
+  });
+
+  it('on a nested HWPT itself exist only in viommu-v2, and only TLBI ones', () => {
+    expect(simple().nested.invalidate).toBeUndefined();
+    const bench = new Bench(V2);
+    const device = bench.device(0, 0x100);
+    const { guest, parent } = vm(bench, [device]);
+    const root = guest.newTable();
+    const contexts = guest.newContexts();
+    guest.setPage(root, 0x10, 0x100);
+    guest.setContext(contexts, 0, 7, root);
+    const nested = device.driven.allocNestedOnParent!(parent, 0, guestSte(STAGE1, contexts));
+    device.driven.attach(nested, 0);
+    expect(device.reach(0x10)).toBe(guest.base + 0x100);
+    guest.setPage(root, 0x10, 0x101);
+    expect(nested.invalidate!(commands(cfgiCd(0))).error).toMatchObject({ code: 'EIO' });
+    expect(device.reach(0x10)).toBe(guest.base + 0x100);
+    expect(nested.invalidate!(commands(tlbiAsid(7)))).toEqual({ done: 1, error: null });
+    expect(device.reach(0x10)).toBe(guest.base + 0x101);
+  });
+});
+
+describe('guest STEs', () => {
+  const alloc = (words: number[]) => () => simple().viommu.allocNested(0, userData(2, words));
+
+  it('may not touch what is the host’s: EIO', () => {
+    expect(alloc([1 | (6 << 1), 0, 0, 0])).toThrow('EIO');
+    expect(alloc([1 | (7 << 1), 0, 0, 0])).toThrow('EIO');
+    expect(alloc([1 | (5 << 1), 0, 1 << 19, 0])).toThrow('EIO');
+    expect(alloc([1 | (5 << 1), 0, 2 << 30, 0])).toThrow('EIO');
+    expect(alloc([1 | (5 << 1), 0, 0, 1])).toThrow('EIO');
+    expect(alloc([1 | (5 << 1), 1 << 20, 0, 0])).toThrow('EIO');
+    expect(alloc([1 | (5 << 1), 0, 2 << 28, 0])).toThrow('EIO');
+    expect(alloc([1 | (5 << 1), 0, 3 << 28, 0])).toThrow('EIO');
+    expect(alloc([1 | (5 << 1), 0xf80fffff, 0x180000ff, 0])).not.toThrow();
+  });
+
+  it('need the right type, size and flags', () => {
+    expect(() => simple().viommu.allocNested(0, userData(1, [1, 0, 0, 0]))).toThrow('EINVAL');
+    expect(alloc([1])).toThrow('EINVAL');
+    expect(() => simple().viommu.allocNested(4, userData(2, [1, 0, 0, 0]))).toThrow('EOPNOTSUPP');
+  });
+
+  it('without a vDEVICE attach as the release allows', () => {
+    const outcome = (release: string, config: number) => {
+      const bench = new Bench({ behaviour: dialect(release).behaviour });
+      const device = bench.device(0, 0x100);
+      const { viommus } = vm(bench, [device]);
+      try {
+        device.driven.attach(viommus[0]!.allocNested(0, guestSte(config)), 0);
+        return 'attached';
+      } catch (error) {
+        return (error as { code: string }).code;
+      }
+    };
+    const configs = [ABORT, BYPASS, STAGE1];
+    const all = (release: string) => configs.map((config) => outcome(release, config));
+    expect(all('linux-7.1')).toEqual(['attached', 'attached', 'ENOENT']);
+    expect(all('linux-6.18')).toEqual(['ENOENT', 'ENOENT', 'ENOENT']);
+    expect(all('viommu-v2')).toEqual(['attached', 'attached', 'attached']);
+  });
+
+  it('belong to the SMMU of their vIOMMU', () => {
+    const bench = new Bench({ smmus: 2 });
+    const devices = [bench.device(0, 0x100), bench.device(1, 0x100)];
+    const { viommus } = vm(bench, devices);
+    expect(() => devices[1]!.driven.attach(viommus[0]!.allocNested(0, guestSte(BYPASS)), 0)).toThrow('EINVAL');
+  });
+});
+
+describe('events', () => {
+  function listening(options: ConstructorParameters<typeof Bench>[0] = {}) {
+    const parts = simple(options);
+    const heard: Uint32Array[] = [];
+    parts.viommu.onEvent = (type, record) => {
+      expect(type).toBe(1);
+      expect(record.length).toBe(32);
+      heard.push(new Uint32Array(record.slice().buffer));
+    };
+    return { ...parts, heard };
+  }
+
+  it('of stage 1 reach the VM with the virtual StreamID', () => {
+    const { device, heard } = listening();
+    device.reach(0x2345);
+    expect(heard.length).toBe(1);
+    expect(heard[0]![0]! & 0xff).toBe(0x10);
+    expect(heard[0]![1]).toBe(0x55);
+    expect([heard[0]![4], heard[0]![5]]).toEqual([0x2345000, 0]);
+  });
+
+  it('of stage 2 stay with the host', () => {
+    const { bench, device, guest, root, heard } = listening();
+    guest.setPage(root, 0x20, 0x4000);
+    expect(device.reach(0x20)).toBeNull();
+    expect(heard).toEqual([]);
+    expect(bench.notes().some((note) => note.includes('F_TRANSLATION of dev256 stays with the host'))).toBe(true);
+  });
+
+  it('of a device without a vDEVICE, or whose vDEVICE is gone, are not reported', () => {
+    const { bench, device, viommu, heard } = listening();
+    viommu.unsetVirtualDevice(device.driven, 0x55n);
+    device.reach(0x2345);
+    const other = bench.device(0, 0x180);
+    other.driven.attach(viommu.allocNested(0, guestSte(BYPASS)), 0);
+    viommu.setVirtualDevice(other.driven, 0x56n);
+    other.driven.attach(viommu.allocNested(0, userData(2, [0, 0, 0, 0])), 0);
+    expect(heard).toEqual([]);
+  });
+
+  it('tell of a bad guest context descriptor', () => {
+    const { bench, device, viommu, guest, heard } = listening();
+    const contexts = guest.newContexts();
+    bench.memory.store64(guest.base + contexts, 0, 0, 0);
+    device.driven.attach(viommu.allocNested(0, guestSte(STAGE1, contexts)), 0);
+    device.reach(0x10);
+    expect(heard.map((event) => event[0]! & 0xff)).toEqual([0x0a]);
+  });
+});
+
+describe('resources', () => {
+  it('are as after probe when everything was freed', () => {
+    const { bench, device, viommu, nested, parent } = simple({}, true);
+    device.reach(0x10);
+    expect(bench.drivers[0]!.resources).toMatchObject({ vmids: 1, domains: 1, nestedDomains: 1, viommus: 1 });
+    device.driven.attach(parent, 0);
+    device.driven.attach(null, 0);
+    expect(device.atsOn).toBe(false);
+    nested.free();
+    viommu.free();
+    parent.free();
+    expect(Object.values(bench.drivers[0]!.resources)).toEqual([0, 0, 0, 0, 0, 0, 0]);
+  });
+});

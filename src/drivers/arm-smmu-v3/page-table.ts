@@ -1,0 +1,273 @@
+/**
+ * Writer of VMSAv8-64 tables in host RAM. What it knows of its tables is in their bytes; beside them it keeps only how
+ * many descriptors of each table are in use, to give back a table when its last one goes.
+ *
+ * unmap() leaves the tables that it emptied allocated (`retired`): the caller invalidates the IOTLBs first, then calls
+ * reclaim(), because hardware may hold pointers to them until then.
+ *
+ * Addresses are 4 KiB frame numbers. Progress of a map or unmap lives in fields, so that nothing is allocated per table.
+ */
+import type { PhysicalMemory } from '../../memory/physical-memory.ts';
+import type { FrameAllocator } from '../frame-allocator.ts';
+import { leafType, type TableFormat, tableDescriptorType } from './table-format.ts';
+
+const VALID = 1;
+const WORDS_PER_FRAME = 1024;
+
+export class PageTable {
+  readonly format: TableFormat;
+  /** First frame of the root; concatenated roots follow each other. */
+  readonly rootFrame: number;
+  /** Of the last unmap: levels of the leaves that went, 4 and -1 when there were none. */
+  lowestLevel: number;
+  highestLevel: number;
+  /** First frames of the tables that unmaps emptied, until reclaim(). */
+  readonly retired: number[];
+
+  private readonly memory: PhysicalMemory;
+  private readonly frames: FrameAllocator;
+  private readonly live: Map<number, number>;
+  private readonly tableFramesLog2: number;
+
+  private frame: number;
+  private left: number;
+  private output: number;
+  private attributes: number;
+
+  constructor(memory: PhysicalMemory, frames: FrameAllocator, format: TableFormat) {
+    this.format = format;
+    this.memory = memory;
+    this.frames = frames;
+    this.tableFramesLog2 = format.granuleLog2 - 12;
+    this.live = new Map();
+    this.retired = [];
+    this.frame = 0;
+    this.left = 0;
+    this.output = 0;
+    this.attributes = 0;
+    this.lowestLevel = 4;
+    this.highestLevel = -1;
+    this.rootFrame = frames.allocate(this.tableFramesLog2 + Math.log2(format.rootTables));
+    this.live.set(this.rootFrame, 0);
+  }
+
+  /** Frames that the tables take. */
+  get tableFrames(): number {
+    return (this.live.size - 1 + this.format.rootTables + this.retired.length) * 2 ** this.tableFramesLog2;
+  }
+
+  /**
+   * Maps frames [frame, frame + count) to [output, output + count), all multiples of the granule, with the largest
+   * leaves that alignment allows. None of them may be mapped. ENOMEM: nothing is mapped, and the tables that were made
+   * for it are retired.
+   */
+  map(frame: number, output: number, count: number, prot: number): void {
+    this.frame = frame;
+    this.left = count;
+    this.output = output;
+    this.attributes = this.format.attributes[prot]!;
+    try {
+      this.mapIn(this.rootFrame, this.format.startLevel);
+    } catch (error) {
+      const stopped = this.frame;
+      this.unmap(frame, stopped - frame);
+      this.prune(stopped, this.rootFrame, this.format.startLevel);
+      throw error;
+    }
+  }
+
+  /** Unmaps frames [frame, frame + count), which must be whole leaves. */
+  unmap(frame: number, count: number): void {
+    this.frame = frame;
+    this.left = count;
+    this.lowestLevel = 4;
+    this.highestLevel = -1;
+    this.unmapIn(this.rootFrame, this.format.startLevel);
+  }
+
+  /** Frees what unmaps emptied; the IOTLBs must be clean of it. */
+  reclaim(): void {
+    for (const table of this.retired) this.frames.free(table);
+    this.retired.length = 0;
+  }
+
+  /** Output frame behind `frame`, or -1. */
+  lookup(frame: number): number {
+    let table = this.rootFrame;
+    for (let level = this.format.startLevel; ; level++) {
+      const at = this.indexOf(frame, level);
+      const words = this.wordsOf(table);
+      const word = wordIn(table, at);
+      if (!(words[word]! & VALID)) return -1;
+      const next = outputOf(words[word]!, words[word + 1]!, this.tableFramesLog2);
+      if (level === 3 || (words[word]! & 3) !== tableDescriptorType) {
+        return next + (frame % 2 ** this.format.frameShifts[level]!);
+      }
+      table = next;
+    }
+  }
+
+  /** Frees everything, mapped or not. The IOTLBs must be clean of it. */
+  free(): void {
+    this.reclaim();
+    for (const table of this.live.keys()) this.frames.free(table);
+    this.live.clear();
+  }
+
+  private mapIn(table: number, level: number): void {
+    const size = 2 ** this.format.frameShifts[level]!;
+    const entries = this.entriesAt(level);
+    for (let at = this.indexOf(this.frame, level); at < entries && this.left > 0; ) {
+      const leaves = level < this.format.firstLeafLevel ? 0 : this.leavesHere(size, entries - at);
+      if (leaves > 0) {
+        this.writeLeaves(table, at, leaves, level);
+        at += leaves;
+      } else {
+        if (level === 3) throw new Error(`mapping of frame ${this.frame} is not a multiple of the granule`);
+        this.mapIn(this.tableAt(table, at, level), level + 1);
+        at++;
+      }
+    }
+  }
+
+  /** How many leaves of `size` frames can be written from here on in a table with `room` entries left. */
+  private leavesHere(size: number, room: number): number {
+    if (this.frame % size || this.output % size) return 0;
+    return Math.min(room, Math.floor(this.left / size));
+  }
+
+  private writeLeaves(table: number, at: number, leaves: number, level: number): void {
+    const words = this.wordsOf(table);
+    const size = 2 ** this.format.frameShifts[level]!;
+    const attributes = this.attributes | leafType(level);
+    let high = Math.floor(this.output / 2 ** 20);
+    let low = this.output - high * 2 ** 20;
+    const first = wordIn(table, at);
+    const end = first + leaves * 2;
+    for (let word = first; word < end; word += 2) {
+      if (words[word]! & VALID) throw new Error(`a frame at ${this.frame} is mapped already`);
+      // Bits [51:48] of the output stand in [15:12], which are free with the only granule that has them (64 KiB).
+      words[word] = (low << 12) | attributes | ((high >>> 16) << 12);
+      words[word + 1] = high & 0xffff;
+      low += size;
+      if (low >= 2 ** 20) {
+        high += low >>> 20;
+        low &= 0xfffff;
+      }
+    }
+    this.count(table, leaves);
+    this.frame += leaves * size;
+    this.output += leaves * size;
+    this.left -= leaves * size;
+  }
+
+  private unmapIn(table: number, level: number): void {
+    const size = 2 ** this.format.frameShifts[level]!;
+    const entries = this.entriesAt(level);
+    for (let at = this.indexOf(this.frame, level); at < entries && this.left > 0; ) {
+      const words = this.wordsOf(table);
+      const word = wordIn(table, at);
+      const low = words[word]!;
+      if (!(low & VALID)) throw new Error(`frame ${this.frame} is not mapped`);
+      if (level < 3 && (low & 3) === tableDescriptorType) {
+        const next = outputOf(low, words[word + 1]!, this.tableFramesLog2);
+        this.unmapIn(next, level + 1);
+        if (this.live.get(next) === 0) this.retire(table, at, next);
+        at++;
+      } else {
+        at += this.clearLeaves(table, at, Math.min(entries - at, Math.floor(this.left / size)), level);
+      }
+    }
+  }
+
+  /** Clears up to `most` leaves from entry `at` on; stops at what is not a leaf. @returns how many */
+  private clearLeaves(table: number, at: number, most: number, level: number): number {
+    const size = 2 ** this.format.frameShifts[level]!;
+    if (most === 0 || this.frame % size) throw new Error(`unmapping of frame ${this.frame} would split a leaf`);
+    const words = this.wordsOf(table);
+    const type = leafType(level);
+    const first = wordIn(table, at);
+    const end = first + most * 2;
+    let word = first;
+    for (; word < end && (words[word]! & 3) === type; word += 2) {
+      words[word] = 0;
+      words[word + 1] = 0;
+    }
+    const leaves = (word - first) / 2;
+    this.count(table, -leaves);
+    this.lowestLevel = Math.min(this.lowestLevel, level);
+    this.highestLevel = Math.max(this.highestLevel, level);
+    this.frame += leaves * size;
+    this.left -= leaves * size;
+    return leaves;
+  }
+
+  /** The table that entry `at` points to, made when there is none. */
+  private tableAt(table: number, at: number, level: number): number {
+    const words = this.wordsOf(table);
+    const word = wordIn(table, at);
+    const low = words[word]!;
+    if (low & VALID) {
+      if ((low & 3) !== tableDescriptorType) throw new Error(`a level ${level} block covers frame ${this.frame}`);
+      return outputOf(low, words[word + 1]!, this.tableFramesLog2);
+    }
+    const next = this.frames.allocate(this.tableFramesLog2);
+    const high = Math.floor(next / 2 ** 20);
+    words[word + 1] = high & 0xffff;
+    words[word] = (next << 12) | ((high >>> 16) << 12) | tableDescriptorType;
+    this.live.set(next, 0);
+    this.count(table, 1);
+    return next;
+  }
+
+  /** Retires tables on the way to `frame` that have nothing in them. */
+  private prune(frame: number, table: number, level: number): void {
+    const at = this.indexOf(frame, level);
+    const words = this.wordsOf(table);
+    const word = wordIn(table, at);
+    if (level === 3 || (words[word]! & 3) !== tableDescriptorType) return;
+    const next = outputOf(words[word]!, words[word + 1]!, this.tableFramesLog2);
+    this.prune(frame, next, level + 1);
+    if (this.live.get(next) === 0) this.retire(table, at, next);
+  }
+
+  private retire(parent: number, at: number, table: number): void {
+    const words = this.wordsOf(parent);
+    const word = wordIn(parent, at);
+    words[word] = 0;
+    words[word + 1] = 0;
+    this.count(parent, -1);
+    this.live.delete(table);
+    this.retired.push(table);
+  }
+
+  private count(table: number, change: number): void {
+    this.live.set(table, this.live.get(table)! + change);
+  }
+
+  private entriesAt(level: number): number {
+    const entries = 2 ** (this.format.granuleLog2 - 3);
+    return level === this.format.startLevel ? entries * this.format.rootTables : entries;
+  }
+
+  private indexOf(frame: number, level: number): number {
+    return Math.floor(frame / 2 ** this.format.frameShifts[level]!) % this.entriesAt(level);
+  }
+
+  private wordsOf(table: number): Uint32Array {
+    const words = this.memory.ramWords(table);
+    if (words === null) throw new Error(`table at frame ${table} is not in RAM`);
+    return words;
+  }
+}
+
+/** Index of descriptor `at` of `table` in the words of the 2 MiB around it; a table never crosses 2 MiB. */
+const wordIn = (table: number, at: number): number => (table & 0x1ff) * WORDS_PER_FRAME + at * 2;
+
+/** Frame in a descriptor; bits [15:12] are bits [51:48] with the 64 KiB granule. */
+function outputOf(low: number, high: number, granuleFramesLog2: number): number {
+  const frame = (high & 0xffff) * 2 ** 20 + (low >>> 12);
+  if (granuleFramesLog2 !== 4) return frame;
+  const top = frame % 16;
+  return frame - top + top * 2 ** 36;
+}

@@ -1,0 +1,237 @@
+/** A bench for tests: real SMMUs under real drivers, devices with a simple ATC, and guests that write their own tables. */
+import { fail } from '../../abi/errno.ts';
+import { Clock } from '../../hardware/clock.ts';
+import { ATS_SUCCESS, NO_SUBSTREAM, READ, TRANSLATED, WRITE } from '../../hardware/iommu.ts';
+import { DEFAULT_SETTINGS, type SmmuSettings } from '../../hardware/smmuv3/settings.ts';
+import { Smmu } from '../../hardware/smmuv3/smmu.ts';
+import { PhysicalMemory } from '../../memory/physical-memory.ts';
+import type { TraceEvent } from '../../trace/events.ts';
+import { FrameAllocator } from '../frame-allocator.ts';
+import type { UserData, UserDataArray } from '../iommu-driver.ts';
+import type { SmmuDevice } from './device.ts';
+import { ArmSmmuV3 } from './driver.ts';
+import type { NestingBehaviour, Policy } from './unit.ts';
+
+const HOST_RAM = { firstFrame: 0x40000, frames: 0x8000 };
+/** RAM of guests: IPA n of guest g is this frame + g * GUEST_FRAMES + n. */
+const GUEST_RAM = 0x100000;
+const GUEST_FRAMES = 0x1000;
+
+export interface BenchOptions {
+  smmus?: number;
+  /** Of all of them, or one for each. */
+  settings?: Partial<SmmuSettings> | ReadonlyArray<Partial<SmmuSettings>>;
+  policy?: Policy;
+  behaviour?: NestingBehaviour;
+}
+
+export class Bench {
+  readonly memory: PhysicalMemory;
+  readonly frames: FrameAllocator;
+  readonly clock: Clock;
+  /** Everything that was traced. */
+  readonly trace: TraceEvent[];
+  readonly smmus: Smmu[];
+  readonly drivers: ArmSmmuV3[];
+
+  constructor(options: BenchOptions = {}) {
+    this.memory = new PhysicalMemory();
+    this.memory.addRam(HOST_RAM.firstFrame, HOST_RAM.frames);
+    this.memory.addRam(GUEST_RAM, 4 * GUEST_FRAMES);
+    this.frames = new FrameAllocator(this.memory, HOST_RAM.firstFrame, HOST_RAM.frames);
+    this.clock = new Clock();
+    this.trace = [];
+    this.smmus = [];
+    this.drivers = [];
+    const tracer = { on: true, emit: (event: TraceEvent) => void this.trace.push(event) };
+    const { memory, frames, clock } = this;
+    for (let i = 0; i < (options.smmus ?? 1); i++) {
+      const name = `smmu${i}`;
+      const irq = {
+        eventq: () => this.drivers[i]!.handleEventInterrupt(),
+        priq: () => this.drivers[i]!.handlePageRequestInterrupt(),
+        gerror: () => this.drivers[i]!.handleGlobalErrorInterrupt(),
+        cmdqSync: () => {},
+      };
+      const own = Array.isArray(options.settings) ? options.settings[i] : options.settings;
+      const settings = { ...DEFAULT_SETTINGS, sidSize: 16, pri: own?.ats ?? true, ...own };
+      const mmio = new Smmu({ name, memory, settings, clock, tracer, irq });
+      const policy = options.policy ?? { vmid: 'per-viommu' };
+      const behaviour = options.behaviour ? { behaviour: options.behaviour } : {};
+      this.smmus.push(mmio);
+      this.drivers.push(new ArmSmmuV3({ name, mmio, memory, frames, tracer, policy, ...behaviour }).probe());
+    }
+  }
+
+  device(smmu: number, streamId: number): TestDevice {
+    return new TestDevice(this, smmu, streamId);
+  }
+
+  /** Opcodes of the commands that `smmu` consumed since the last call, in order. */
+  commands(smmu = 0): string[] {
+    const name = `smmu${smmu}`;
+    const opcodes = this.trace.flatMap((event) =>
+      event.type === 'command' && event.iommu === name ? [`0x${(event.words[0]! & 0xff).toString(16)}`] : [],
+    );
+    this.trace.length = 0;
+    return opcodes;
+  }
+
+  notes(): string[] {
+    return this.trace.flatMap((event) => (event.type === 'note' ? [event.text] : []));
+  }
+}
+
+/** A device that reads one word by IOVA, through its ATC while its ATS is on. */
+export class TestDevice {
+  readonly driven: SmmuDevice;
+  readonly streamId: number;
+  atsOn: boolean;
+  private readonly bench: Bench;
+  private readonly smmu: Smmu;
+  private readonly atc: Map<string, number>;
+
+  constructor(bench: Bench, smmu: number, streamId: number) {
+    this.bench = bench;
+    this.smmu = bench.smmus[smmu]!;
+    this.streamId = streamId;
+    this.atsOn = false;
+    this.atc = new Map();
+    const ats = { supported: true, enable: (on: boolean) => void (this.atsOn = on) };
+    this.driven = bench.drivers[smmu]!.probeDevice({ streamId, name: `dev${streamId}`, ats, maxPasidLog2: 16 });
+    this.smmu.attachAtc(streamId, {
+      invalidateAtc: (substream, frame, log2Frames) => {
+        for (const key of this.atc.keys()) {
+          const [tag, page] = key.split(':').map(Number) as [number, number];
+          if (substream !== NO_SUBSTREAM && substream !== tag) continue;
+          if (log2Frames >= 52 || Math.floor(page / 2 ** log2Frames) === Math.floor(frame / 2 ** log2Frames)) {
+            this.atc.delete(key);
+          }
+        }
+      },
+      pageResponse: () => {},
+    });
+  }
+
+  /** Frame that a DMA to `frame` reaches, or null when it is refused. */
+  reach(frame: number, access = READ, substream = NO_SUBSTREAM): number | null {
+    const key = `${substream}:${frame}`;
+    const cached = this.atsOn ? this.atc.get(key) : undefined;
+    let translated = cached;
+    if (this.atsOn && cached === undefined) {
+      if (this.smmu.atsRequest(this.streamId, substream, frame, access) !== ATS_SUCCESS) return null;
+      if (!(this.smmu.outPermissions & access)) return null;
+      translated = this.smmu.outFrame;
+      this.atc.set(key, translated);
+    }
+    const result = this.atsOn
+      ? this.smmu.translated(this.streamId, substream, translated!, 0, access)
+      : this.smmu.translate(this.streamId, substream, frame, 0, access);
+    this.bench.clock.settle();
+    return result === TRANSLATED ? this.smmu.outFrame : null;
+  }
+
+  write(frame: number): number | null {
+    return this.reach(frame, WRITE);
+  }
+}
+
+/** A guest: RAM at IPA 0, stage 1 tables of 39 bits with the 4 KiB granule, context descriptors, all written by hand. */
+export class Guest {
+  readonly bench: Bench;
+  /** Physical frame of IPA 0. */
+  readonly base: number;
+  readonly frames = GUEST_FRAMES;
+  private free: number;
+
+  constructor(bench: Bench, number = 0) {
+    this.bench = bench;
+    this.base = GUEST_RAM + number * GUEST_FRAMES;
+    this.free = 0x800;
+  }
+
+  /** An empty stage 1 root: IPA frame. */
+  newTable(): number {
+    return this.free++;
+  }
+
+  /** Makes `iova` lead to `ipa` (frames) in the table at `root`; null takes it away. */
+  setPage(root: number, iova: number, ipa: number | null): void {
+    let table = root;
+    for (const shift of [18, 9]) {
+      const at = (Math.floor(iova / 2 ** shift) % 512) * 8;
+      this.bench.memory.load64(this.base + table, at);
+      if (!(this.bench.memory.lo & 1)) this.store(table, at, (this.free++ << 12) | 3, 0);
+      this.bench.memory.load64(this.base + table, at);
+      table = this.bench.memory.lo >>> 12;
+    }
+    // Page, AF, inner shareable, unprivileged read and write, nG.
+    this.store(table, (iova % 512) * 8, ipa === null ? 0 : (ipa << 12) | 0xf43, 0);
+  }
+
+  /** A context descriptor table: IPA frame. */
+  newContexts(): number {
+    return this.free++;
+  }
+
+  setContext(contexts: number, ssid: number, asid: number, root: number): void {
+    const at = ssid * 64;
+    // T0SZ 25, EPD1, V; IPS 48 bits, AA64, R, A, ASET, ASID. TTB0. MAIR.
+    this.store(contexts, at, (25 | (1 << 30) | (1 << 31)) >>> 0, (5 | 0xe200 | (asid << 16)) >>> 0);
+    this.store(contexts, at + 8, root << 12, 0);
+    this.store(contexts, at + 24, 0xff, 0);
+  }
+
+  private store(frame: number, offset: number, lo: number, hi: number): void {
+    this.bench.memory.store64(this.base + frame, offset, lo, hi);
+  }
+}
+
+export const NESTED_TYPE = 2;
+
+export function userData(type: number, words: readonly number[]): UserData {
+  const bytes = new Uint8Array(Uint32Array.from(words).buffer);
+  return {
+    type,
+    length: bytes.length,
+    copy: (minimum, size) => {
+      if (bytes.length < minimum) throw fail('EINVAL', `data_len is ${bytes.length}, expected ${minimum}`);
+      const copy = new Uint8Array(size);
+      copy.set(bytes.subarray(0, size));
+      return copy;
+    },
+    writeBack: () => {},
+  };
+}
+
+/** V = 1 STE with these fields: what a guest gives for its nested HWPT. */
+export const guestSte = (config: number, contexts = 0, options: { ats?: boolean; log2Contexts?: number } = {}) =>
+  userData(NESTED_TYPE, [
+    1 | (config << 1) | (contexts << 12),
+    ((options.log2Contexts ?? 0) << 27) >>> 0,
+    // S1DSS: CD 0 for transactions without SSID; write-back, inner shareable.
+    2 | (1 << 2) | (1 << 4) | (3 << 6) | (options.ats ? 1 << 28 : 0),
+    0,
+  ]);
+
+export const ABORT = 0;
+export const BYPASS = 4;
+export const STAGE1 = 5;
+
+export function commands(...entries: ReadonlyArray<readonly number[]>): UserDataArray {
+  return {
+    type: 1,
+    entryLength: 16,
+    entryCount: entries.length,
+    copy: (index) => new Uint8Array(Uint32Array.from(entries[index]!).buffer),
+  };
+}
+
+/** Guest commands as words: what a guest's driver puts in its command queue, with whatever VMID it believes in. */
+export const tlbiVa = (asid: number, frame: number) => [0x12, (asid << 16) >>> 0, ((frame << 12) | 1) >>> 0, 0];
+export const tlbiAsid = (asid: number) => [0x11, (asid << 16) >>> 0, 0, 0];
+export const tlbiAll = () => [0x10, 0, 0, 0];
+export const nsnhAll = () => [0x30, 0, 0, 0];
+export const cfgiCd = (stream: number, ssid = 0) => [0x05 | (ssid << 12), stream, 1, 0];
+export const cfgiCdAll = (stream: number) => [0x06, stream, 0, 0];
+export const atcInv = (stream: number, frame: number) => [0x40, stream, (frame << 12) >>> 0, 0];

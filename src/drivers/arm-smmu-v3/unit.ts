@@ -1,0 +1,48 @@
+/** What domains, vIOMMUs and devices see of the SMMU instance that they use. Made by the driver's probe. */
+import { type Behaviour, DEFAULT_DIALECT, dialect } from '../../abi/dialects.ts';
+import type { PhysicalMemory } from '../../memory/physical-memory.ts';
+import type { FrameAllocator } from '../frame-allocator.ts';
+import type { CommandQueue } from './command-queue.ts';
+import type { IdPool } from './id-pool.ts';
+import type { Identity } from './identity.ts';
+import type { PagingDomain } from './paging-domain.ts';
+
+export interface Policy {
+  /** Who owns a VMID: each vIOMMU, or (as kernels up to now) each stage 2 on each SMMU, shared by all its vIOMMUs. */
+  readonly vmid: 'per-viommu' | 'per-domain';
+  /** Every stage 2 on this SMMU gets this VMID, whoever else has it: to show what goes wrong then. */
+  readonly vmidOverride?: number;
+  /** A smaller VMID pool than the hardware's 8 or 16 bits. */
+  readonly vmidBits?: number;
+}
+
+/** What a release's nesting accepts. */
+export type NestingBehaviour = Pick<
+  Behaviour,
+  'viommuTypeDefaultAllowed' | 'invalidateOnNestedHwptSmmuv3' | 'nestedAttachNeedsVdevice'
+>;
+
+export const DEFAULT_BEHAVIOUR: NestingBehaviour = dialect(DEFAULT_DIALECT).behaviour;
+
+/** What is in use on one SMMU, besides what probe made. All zero when nobody uses it. */
+export interface Counts {
+  nestedDomains: number;
+  viommus: number;
+  attachments: number;
+  contextTables: number;
+}
+
+export interface Unit {
+  readonly name: string;
+  readonly identity: Identity;
+  readonly memory: PhysicalMemory;
+  readonly frames: FrameAllocator;
+  readonly commands: CommandQueue;
+  readonly policy: Policy;
+  readonly behaviour: NestingBehaviour;
+  readonly vmids: IdPool;
+  readonly asids: IdPool;
+  readonly counts: Counts;
+  /** Paging domains that were allocated for devices of this SMMU; others may be in use on it too. */
+  readonly domains: Set<PagingDomain>;
+}

@@ -1,0 +1,75 @@
+/** One translation table as its controls describe it: TTB0 or TTB1 of a CD, or the S2TTB of an STE. */
+import { GRANULE_4K, type Granule } from './granule.ts';
+
+export class TableRoot {
+  granule: Granule;
+  startLevel: number;
+  /** The input address must be below this many frames. */
+  inputFrames: number;
+  /** First table, aligned to its size with all concatenated tables: address bits 51:32, and 31:0 as int32. */
+  high: number;
+  low: number;
+  /** Bits of a descriptor's high word that must be 0, or the output address is too large. */
+  highLimit: number;
+  /** The same in the low word: address bits 51:48 at 15:12, with 52-bit addresses and 64 KiB. */
+  lowLimit: number;
+  /** Low-word bits 15:12 carry address bits 51:48. */
+  wide: boolean;
+  blockLevels: number;
+  /** AF = 0 faults (AFFD = 0). */
+  accessFlagFaults: boolean;
+  /** Stage 1: APTable, UXNTable and PXNTable count (HAD = 0). */
+  hierarchical: boolean;
+  /** Stage 1: writable is never executable; privileged may not touch what unprivileged may. */
+  wxn: boolean;
+  pan: boolean;
+  /** Stage 2: XN[1:0] tells privileged from unprivileged execution. */
+  xnx: boolean;
+
+  constructor() {
+    this.granule = GRANULE_4K;
+    this.startLevel = 0;
+    this.inputFrames = 0;
+    this.high = 0;
+    this.low = 0;
+    this.highLimit = 0;
+    this.lowLimit = 0;
+    this.wide = false;
+    this.blockLevels = 0;
+    this.accessFlagFaults = true;
+    this.hierarchical = true;
+    this.wxn = false;
+    this.pan = false;
+    this.xnx = false;
+  }
+
+  /**
+   * @param inputBits  log2 bytes of the input range
+   * @param frame, offset address of the table as programmed
+   * @param outputBits effective output size (IPS, S2PS), at most `implementedBits`
+   * @param implementedBits output address size of the implementation (OAS)
+   */
+  configure(
+    granule: Granule,
+    inputBits: number,
+    startLevel: number,
+    frame: number,
+    offset: number,
+    outputBits: number,
+    implementedBits: number,
+  ): void {
+    this.granule = granule;
+    this.startLevel = startLevel;
+    this.inputFrames = 2 ** (inputBits - 12);
+    this.wide = implementedBits === 52 && granule.log2Bytes === 16;
+    const limit = this.wide ? outputBits : Math.min(outputBits, 48);
+    this.highLimit = limit >= 48 ? 0 : (0xffff << (limit - 32)) & 0xffff;
+    this.lowLimit = this.wide && limit < 52 ? 0xf000 : 0;
+    this.blockLevels = implementedBits === 52 ? granule.blockLevels52 : granule.blockLevels;
+    this.high = Math.floor(frame / 2 ** 20);
+    this.low = ((frame - this.high * 2 ** 20) << 12) | offset;
+    // Address bits below the size of the table count as 0; with 52-bit output it has at least 64 bytes (D8.2.9).
+    const bytes = 2 ** (inputBits - granule.entryLog2[startLevel]!) * 8;
+    this.low &= -Math.max(bytes, outputBits === 52 ? 64 : 16);
+  }
+}

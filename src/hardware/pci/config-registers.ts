@@ -1,0 +1,154 @@
+/** The configuration space of a function as a register table: header, capability chain, device-specific registers. */
+import type { FunctionIdentity } from './function-model.ts';
+import type { Register } from './register-file.ts';
+import {
+  BAR_MEMORY_64,
+  CAP_EXPRESS,
+  CAP_MSIX,
+  CAP_PM,
+  DEVCAP_FLR,
+  EXT_CAP_AER,
+  EXT_CAP_ATS,
+  EXT_CAP_PASID,
+  EXT_CAP_PRI,
+  STATUS_CAP_LIST,
+} from './spec/config-space.ts';
+
+/** What the machine's description adds to a kind of function. */
+export interface FunctionFeatures {
+  readonly ats: boolean;
+  readonly pri: boolean;
+  /** Width of PASIDs in bits; 0 for none. */
+  readonly pasidBits: number;
+}
+
+const MSIX_AT = 0x80;
+const EXPRESS_AT = 0x90;
+const PM_AT = 0xe0;
+const AER_AT = 0x100;
+const ATS_AT = 0x1a0;
+const PRI_AT = 0x1b0;
+const PASID_AT = 0x1c0;
+
+export function configRegisters(identity: FunctionIdentity, features: FunctionFeatures): Register[] {
+  return [
+    ...header(identity),
+    ...(identity.msix ? msix(identity.msix) : []),
+    ...express(),
+    ...powerManagement(),
+    ...extended(features),
+    ...identity.registers,
+  ];
+}
+
+function header(identity: FunctionIdentity): Register[] {
+  const barMask = 2n ** 64n - BigInt(identity.bar0Bytes);
+  return [
+    fixed('VENDOR_ID', 0x00, 2, identity.vendorId),
+    fixed('DEVICE_ID', 0x02, 2, identity.deviceId),
+    { name: 'COMMAND', offset: 0x04, bytes: 2, writable: 0x0546n },
+    { name: 'STATUS', offset: 0x06, bytes: 2, reset: BigInt(STATUS_CAP_LIST), writeOneToClear: 0xf900n },
+    fixed('REVISION_ID', 0x08, 1, identity.revision),
+    fixed('PROGRAMMING_INTERFACE', 0x09, 1, identity.classCode & 0xff),
+    fixed('CLASS', 0x0a, 2, identity.classCode >>> 8),
+    { name: 'CACHE_LINE_SIZE', offset: 0x0c, bytes: 1, writable: 0xffn },
+    fixed('LATENCY_TIMER', 0x0d, 1, 0),
+    fixed('HEADER_TYPE', 0x0e, 1, 0),
+    { name: 'BAR0', offset: 0x10, bytes: 8, reset: BigInt(BAR_MEMORY_64), writable: barMask },
+    fixed('SUBSYSTEM_VENDOR_ID', 0x2c, 2, identity.subsystemVendorId),
+    fixed('SUBSYSTEM_ID', 0x2e, 2, identity.subsystemId),
+    fixed('CAPABILITY_POINTER', 0x34, 1, identity.msix ? MSIX_AT : EXPRESS_AT),
+    { name: 'INTERRUPT_LINE', offset: 0x3c, bytes: 1, writable: 0xffn },
+    fixed('INTERRUPT_PIN', 0x3d, 1, identity.interruptPin),
+  ];
+}
+
+function msix(facts: NonNullable<FunctionIdentity['msix']>): Register[] {
+  return [
+    fixed('MSIX_CAP', MSIX_AT, 2, CAP_MSIX | (EXPRESS_AT << 8)),
+    { name: 'MSIX_CONTROL', offset: MSIX_AT + 2, bytes: 2, reset: BigInt(facts.vectors - 1), writable: 0xc000n },
+    fixed('MSIX_TABLE', MSIX_AT + 4, 4, facts.tableOffset),
+    fixed('MSIX_PBA', MSIX_AT + 8, 4, facts.pendingOffset),
+  ];
+}
+
+function express(): Register[] {
+  const at = EXPRESS_AT;
+  return [
+    fixed('EXPRESS_CAP', at, 2, CAP_EXPRESS | (PM_AT << 8)),
+    /** Version 2, endpoint. */
+    fixed('EXPRESS_FLAGS', at + 0x02, 2, 0x0002),
+    /** Payload 256, extended tags, role-based errors, FLR. */
+    fixed('DEVCAP', at + 0x04, 4, DEVCAP_FLR | 0x8021),
+    { name: 'DEVCTL', offset: at + 0x08, bytes: 2, reset: 0x2810n, writable: 0xf9ffn },
+    { name: 'DEVSTA', offset: at + 0x0a, bytes: 2, writeOneToClear: 0x000fn },
+    /** 8 GT/s, 16 lanes; the link runs so. */
+    fixed('LNKCAP', at + 0x0c, 4, 0x103),
+    { name: 'LNKCTL', offset: at + 0x10, bytes: 2, writable: 0x00cbn },
+    fixed('LNKSTA', at + 0x12, 2, 0x1103),
+    fixed('DEVCAP2', at + 0x24, 4, 0x1f),
+    { name: 'DEVCTL2', offset: at + 0x28, bytes: 2, writable: 0x0fffn },
+  ];
+}
+
+function powerManagement(): Register[] {
+  return [
+    fixed('PM_CAP', PM_AT, 2, CAP_PM),
+    fixed('PMC', PM_AT + 2, 2, 0x0003),
+    /** No_Soft_Reset: coming back from D3hot keeps the state. */
+    { name: 'PMCSR', offset: PM_AT + 4, bytes: 2, reset: 0x0008n, writable: 0x0003n },
+  ];
+}
+
+function extended({ ats, pri, pasidBits }: FunctionFeatures): Register[] {
+  const present = [AER_AT, ...(ats ? [ATS_AT] : []), ...(pri ? [PRI_AT] : []), ...(pasidBits ? [PASID_AT] : []), 0];
+  const head = (name: string, at: number, id: number): Register =>
+    fixed(name, at, 4, id + (1 << 16) + present[present.indexOf(at) + 1]! * 2 ** 20);
+  const registers = [head('AER_CAP', AER_AT, EXT_CAP_AER), ...advancedErrors()];
+  if (ats) {
+    registers.push(
+      head('ATS_CAP', ATS_AT, EXT_CAP_ATS),
+      /** Page-aligned requests, global invalidate; queue depth 0 means 32. */
+      fixed('ATS_FLAGS', ATS_AT + 4, 2, 0x60),
+      { name: 'ATS_CONTROL', offset: ATS_AT + 6, bytes: 2, writable: 0x801fn },
+    );
+  }
+  if (pri) {
+    registers.push(
+      head('PRI_CAP', PRI_AT, EXT_CAP_PRI),
+      { name: 'PRI_CONTROL', offset: PRI_AT + 4, bytes: 2, writable: 0x3n },
+      /** Stopped: no request is outstanding. */
+      fixed('PRI_STATUS', PRI_AT + 6, 2, 0x0100),
+      fixed('PRI_CAPACITY', PRI_AT + 8, 4, 32),
+      { name: 'PRI_ALLOCATION', offset: PRI_AT + 12, bytes: 4, writable: 0xffff_ffffn },
+    );
+  }
+  if (pasidBits) {
+    registers.push(head('PASID_CAP', PASID_AT, EXT_CAP_PASID), fixed('PASID_FLAGS', PASID_AT + 4, 2, pasidBits << 8), {
+      name: 'PASID_CONTROL',
+      offset: PASID_AT + 6,
+      bytes: 2,
+      writable: 0x1n,
+    });
+  }
+  return registers;
+}
+
+/** Advanced error reporting: no model raises these errors, so the status bits stay clear. */
+function advancedErrors(): Register[] {
+  return [
+    { name: 'AER_UNCORRECTABLE_STATUS', offset: AER_AT + 0x04, bytes: 4, writeOneToClear: 0x03ff_f030n },
+    { name: 'AER_UNCORRECTABLE_MASK', offset: AER_AT + 0x08, bytes: 4, writable: 0x03ff_f030n },
+    { name: 'AER_SEVERITY', offset: AER_AT + 0x0c, bytes: 4, reset: 0x0046_2030n, writable: 0x03ff_f030n },
+    { name: 'AER_CORRECTABLE_STATUS', offset: AER_AT + 0x10, bytes: 4, writeOneToClear: 0xf1c1n },
+    { name: 'AER_CORRECTABLE_MASK', offset: AER_AT + 0x14, bytes: 4, reset: 0x2000n, writable: 0xf1c1n },
+    { name: 'AER_CONTROL', offset: AER_AT + 0x18, bytes: 4 },
+  ];
+}
+
+const fixed = (name: string, offset: number, bytes: 1 | 2 | 4, value: number): Register => ({
+  name,
+  offset,
+  bytes,
+  reset: BigInt(value >>> 0),
+});

@@ -1,0 +1,100 @@
+import { describe, expect, it } from 'vitest';
+import { NO_SUBSTREAM, READ } from '../iommu.ts';
+import { DMA_PROBE } from './dma-probe.ts';
+import { bytes, functionRig, peek, poke } from './testing.ts';
+
+describe('the DMA of a function', () => {
+  it('splits an access at the frame boundary and translates both frames', () => {
+    const { fn, iommu, memory } = functionRig(DMA_PROBE);
+    iommu.map(2, 40);
+    iommu.map(3, 20);
+    expect(fn.dma.write(2, 0xffe, bytes(1, 2, 3, 4), NO_SUBSTREAM)).toBe(true);
+    expect(peek(memory, 40 * 4096 + 0xffe, 2)).toEqual(bytes(1, 2));
+    expect(peek(memory, 20 * 4096, 2)).toEqual(bytes(3, 4));
+  });
+
+  it('is refused without bus mastering, and the IOMMU never hears of it', () => {
+    const { fn, iommu } = functionRig(DMA_PROBE);
+    fn.writeConfig(fn.config.offsetOf('COMMAND'), 2, 0x2);
+    expect(fn.dma.read(0, 0, new Uint8Array(4), NO_SUBSTREAM)).toBe(false);
+    expect(iommu.untranslated).toBe(0);
+  });
+
+  it('is refused in D3hot', () => {
+    const { fn } = functionRig(DMA_PROBE);
+    fn.writeConfig(fn.config.offsetOf('PMCSR'), 2, 3);
+    expect(fn.dma.read(0, 0, new Uint8Array(4), NO_SUBSTREAM)).toBe(false);
+  });
+
+  it('ends at the top of the 64-bit space instead of wrapping', () => {
+    const { fn, iommu } = functionRig(DMA_PROBE);
+    iommu.map(2 ** 52 - 1, 5);
+    expect(fn.dma.write(2 ** 52 - 1, 0xfff, bytes(9), NO_SUBSTREAM)).toBe(true);
+    expect(fn.dma.write(2 ** 52 - 1, 0xfff, bytes(9, 9), NO_SUBSTREAM)).toBe(false);
+  });
+
+  it('fails when memory aborts, though the IOMMU translated', () => {
+    const { fn, iommu } = functionRig(DMA_PROBE);
+    iommu.map(1, 2 ** 30);
+    expect(fn.dma.read(1, 0, new Uint8Array(4), NO_SUBSTREAM)).toBe(false);
+  });
+});
+
+describe('a function with ATS', () => {
+  const rig = () => {
+    const made = functionRig(DMA_PROBE, { ats: true }, true);
+    made.fn.enableAts(true);
+    return made;
+  };
+  const firstByte = ({ fn }: ReturnType<typeof rig>, frame: number) => {
+    const into = new Uint8Array(1);
+    return fn.dma.read(frame, 0, into, NO_SUBSTREAM) ? into[0] : 'refused';
+  };
+
+  it('asks once, then answers from its ATC however the page table changes', () => {
+    const made = rig();
+    poke(made.memory, 5 * 4096, bytes(55));
+    poke(made.memory, 6 * 4096, bytes(66));
+    made.iommu.map(1, 5);
+    expect(firstByte(made, 1)).toBe(55);
+    made.iommu.map(1, 6);
+    expect(firstByte(made, 1)).toBe(55);
+    expect([made.iommu.requests, made.iommu.untranslated]).toEqual([1, 0]);
+    made.fn.atc.invalidateAtc(NO_SUBSTREAM, 1, 0, false);
+    expect(firstByte(made, 1)).toBe(66);
+  });
+
+  it('forgets its ATC when ATS is switched off, and on reset', () => {
+    const made = rig();
+    firstByte(made, 1);
+    expect(made.fn.atc.used).toBe(1);
+    made.fn.enableAts(false);
+    expect(made.fn.atc.used).toBe(0);
+    firstByte(made, 1);
+    expect(made.iommu.untranslated).toBe(1);
+    made.fn.enableAts(true);
+    firstByte(made, 1);
+    made.fn.reset();
+    expect(made.fn.atc.used).toBe(0);
+    expect(made.fn.dma.atsEnabled).toBe(false);
+  });
+
+  it('sends untranslated what the request did not grant, so that the IOMMU can record it', () => {
+    const made = rig();
+    made.iommu.map(1, 5, READ);
+    expect(made.fn.dma.write(1, 0, bytes(1), NO_SUBSTREAM)).toBe(false);
+    expect([made.iommu.requests, made.iommu.untranslated]).toEqual([1, 1]);
+    expect(made.fn.atc.used).toBe(0);
+  });
+
+  it('tells the trace where each answer came from', () => {
+    const made = rig();
+    firstByte(made, 1);
+    firstByte(made, 4000);
+    const dma = made.events.filter((event) => event.type === 'dma');
+    expect(dma.map((event) => [event.via, event.frame])).toEqual([
+      ['atc', 1],
+      ['refused', -1],
+    ]);
+  });
+});

@@ -1,0 +1,46 @@
+/** What stands behind BAR0 of a PCI function: a kind (facts, known before anything runs) and a model made from it. */
+import type { MmioDevice } from '../iommu.ts';
+import type { DmaPort } from './dma.ts';
+import type { Register, RegisterFile } from './register-file.ts';
+
+export interface FunctionIdentity {
+  readonly vendorId: number;
+  readonly deviceId: number;
+  readonly subsystemVendorId: number;
+  readonly subsystemId: number;
+  /** Base class, subclass and programming interface: 24 bits. */
+  readonly classCode: number;
+  readonly revision: number;
+  /** A power of two, at least 4096. BAR0 is 64-bit memory; there is no other. */
+  readonly bar0Bytes: number;
+  /** Table and pending bits lie in BAR0, each at a multiple of 4096; null for none. */
+  readonly msix: { readonly vectors: number; readonly tableOffset: number; readonly pendingOffset: number } | null;
+  /** INTA (1) or none (0). */
+  readonly interruptPin: 0 | 1;
+  /** Device-specific registers in configuration space. */
+  readonly registers: readonly Register[];
+}
+
+/** All that a model sees of the world. */
+export interface FunctionPorts {
+  readonly dma: DmaPort;
+  /** Configuration space, for the kind's own registers. */
+  readonly config: RegisterFile;
+  /** The driver has MSI-X switched on. */
+  readonly msixEnabled: boolean;
+  sendMessage(vector: number): void;
+  /** Level of the interrupt pin. */
+  setPin(asserted: boolean): void;
+}
+
+/** BAR0's registers. Offsets are relative to BAR0; the MSI-X table never comes here. */
+export interface FunctionModel extends MmioDevice {
+  /** Function level reset: everything is as at power-on. */
+  reset(): void;
+}
+
+export interface FunctionKind {
+  readonly name: string;
+  readonly identity: FunctionIdentity;
+  create(ports: FunctionPorts): FunctionModel;
+}

@@ -1,0 +1,200 @@
+/**
+ * A PCI Express function: configuration space, BAR0 with the model behind it, interrupts, function level reset. The host
+ * reaches it through configuration and BAR accesses only.
+ */
+import type { PhysicalMemory } from '../../memory/physical-memory.ts';
+import type { Tracer } from '../../trace/events.ts';
+import type { Clock } from '../clock.ts';
+import type { Iommu, MmioDevice } from '../iommu.ts';
+import { Atc } from './atc.ts';
+import { configRegisters, type FunctionFeatures } from './config-registers.ts';
+import { DmaPort } from './dma.ts';
+import type { FunctionKind, FunctionModel, FunctionPorts } from './function-model.ts';
+import { MsixTable } from './msix.ts';
+import { RegisterFile } from './register-file.ts';
+import {
+  ATS_CONTROL_ENABLE,
+  COMMAND_INTX_DISABLE,
+  COMMAND_MASTER,
+  COMMAND_MEMORY,
+  CONFIG_BYTES,
+  DEVCTL_FLR,
+  MSIX_CONTROL_ENABLE,
+  MSIX_CONTROL_MASK_ALL,
+  PMCSR_POWER_STATE,
+  STATUS_INTERRUPT,
+} from './spec/config-space.ts';
+
+/** Who takes the function's interrupts. Called on the machine's clock. */
+export interface InterruptTarget {
+  message(vector: number): void;
+  /** The pin is asserted and not disabled. */
+  pin(): void;
+}
+
+export interface PciFunctionOptions extends FunctionFeatures {
+  /** BDF as Linux writes it: '0000:01:00.0'. */
+  readonly name: string;
+  readonly kind: FunctionKind;
+  readonly iommu: Iommu;
+  readonly stream: number;
+  readonly memory: PhysicalMemory;
+  readonly clock: Clock;
+  readonly tracer: Tracer;
+}
+
+const ALL_ONES = [0, 0xff, 0xffff, 0, 0xffff_ffff];
+
+export class PciFunction implements MmioDevice, FunctionPorts {
+  readonly name: string;
+  readonly kind: FunctionKind;
+  readonly stream: number;
+  readonly features: FunctionFeatures;
+  readonly config: RegisterFile;
+  readonly atc: Atc;
+  readonly dma: DmaPort;
+  readonly msix: MsixTable | null;
+  interruptTarget: InterruptTarget | null;
+  private readonly clock: Clock;
+  private readonly model: FunctionModel;
+  private readonly effect: (name: string) => void;
+  private pinAsserted: boolean;
+
+  constructor(options: PciFunctionOptions) {
+    const { name, kind, stream, clock } = options;
+    this.name = name;
+    this.kind = kind;
+    this.stream = stream;
+    this.features = { ats: options.ats, pri: options.pri, pasidBits: options.pasidBits };
+    this.clock = clock;
+    this.config = new RegisterFile(CONFIG_BYTES, configRegisters(kind.identity, this.features));
+    this.atc = new Atc(name, options.tracer);
+    this.dma = new DmaPort({ ...options, atc: this.atc });
+    this.msix = kind.identity.msix ? new MsixTable(kind.identity.msix.vectors) : null;
+    this.interruptTarget = null;
+    this.pinAsserted = false;
+    this.effect = (register) => this.configWritten(register);
+    this.model = kind.create(this);
+  }
+
+  /** @param size 1, 2 or 4 bytes, naturally aligned */
+  readConfig(offset: number, size: number): number {
+    return this.config.read(offset, size);
+  }
+
+  writeConfig(offset: number, size: number, value: number): void {
+    this.config.write(offset, size, value, this.effect);
+  }
+
+  /** What a host's ATS code does: the enable bit of the capability. Switched off, the function forgets its ATC. */
+  enableAts(on: boolean): void {
+    this.writeConfig(this.config.offsetOf('ATS_CONTROL'), 2, on ? ATS_CONTROL_ENABLE : 0);
+  }
+
+  /** A read of BAR0. All ones when the function does not decode memory. */
+  readRegister(offset: number, size: number): number {
+    if (!this.decodesMemory) return ALL_ONES[size]!;
+    const word = this.msixWord(offset);
+    if (word >= 0) return size === 4 ? this.msix!.readTable(word) : 0;
+    const pending = this.pendingWord(offset);
+    if (pending >= 0) return size === 4 ? this.msix!.readPending(pending) : 0;
+    return this.model.readRegister(offset, size);
+  }
+
+  writeRegister(offset: number, size: number, value: number): void {
+    if (!this.decodesMemory) return;
+    const word = this.msixWord(offset);
+    if (word >= 0) {
+      if (size === 4) this.msix!.writeTable(word, value);
+      this.sendPending();
+    } else if (this.pendingWord(offset) < 0) this.model.writeRegister(offset, size, value);
+  }
+
+  /** Masks or unmasks a vector, as a write of its vector control does. */
+  maskVector(vector: number, masked: boolean): void {
+    this.msix!.mask(vector, masked);
+    this.sendPending();
+  }
+
+  /** Function level reset (PCIe 5.0, 6.6.2): registers, caches and the model are as at power-on. BAR0 has no address. */
+  reset(): void {
+    this.config.reset();
+    this.msix?.reset();
+    this.atc.clear();
+    this.pinAsserted = false;
+    this.refreshPort();
+    this.model.reset();
+  }
+
+  get decodesMemory(): boolean {
+    return (this.config.get('COMMAND') & COMMAND_MEMORY) !== 0 && this.poweredOn;
+  }
+
+  get msixEnabled(): boolean {
+    return this.msix !== null && (this.config.get('MSIX_CONTROL') & MSIX_CONTROL_ENABLE) !== 0;
+  }
+
+  sendMessage(vector: number): void {
+    if (!this.msixEnabled || !this.canSend) return;
+    this.msix!.setPending(vector);
+    this.sendPending();
+  }
+
+  setPin(asserted: boolean): void {
+    const status = this.config.get('STATUS');
+    this.config.set('STATUS', asserted ? status | STATUS_INTERRUPT : status & ~STATUS_INTERRUPT);
+    this.pinAsserted = asserted;
+    this.drivePin();
+  }
+
+  private get poweredOn(): boolean {
+    return (this.config.get('PMCSR') & PMCSR_POWER_STATE) === 0;
+  }
+
+  private get canSend(): boolean {
+    return (this.config.get('COMMAND') & COMMAND_MASTER) !== 0 && this.poweredOn;
+  }
+
+  private configWritten(register: string): void {
+    if (register === 'COMMAND' || register === 'PMCSR' || register === 'ATS_CONTROL') this.refreshPort();
+    if (register === 'COMMAND') this.drivePin();
+    if (register === 'MSIX_CONTROL') this.sendPending();
+    if (register === 'DEVCTL' && this.config.get('DEVCTL') & DEVCTL_FLR) this.reset();
+  }
+
+  private refreshPort(): void {
+    const ats = this.features.ats && (this.config.get('ATS_CONTROL') & ATS_CONTROL_ENABLE) !== 0;
+    if (!ats) this.atc.clear();
+    this.dma.enabled = this.canSend;
+    this.dma.atsEnabled = ats;
+  }
+
+  private sendPending(): void {
+    if (!this.msixEnabled || this.config.get('MSIX_CONTROL') & MSIX_CONTROL_MASK_ALL) return;
+    for (let vector = 0; vector < this.msix!.vectors; vector++) {
+      if (this.msix!.isMasked(vector) || !this.msix!.takePending(vector)) continue;
+      this.clock.defer(() => this.interruptTarget?.message(vector));
+    }
+  }
+
+  private drivePin(): void {
+    if (!this.pinAsserted || this.msixEnabled || this.config.get('COMMAND') & COMMAND_INTX_DISABLE) return;
+    this.clock.defer(() => {
+      if (this.pinAsserted) this.interruptTarget?.pin();
+    });
+  }
+
+  /** Word of the MSI-X table at `offset` of BAR0, or -1. */
+  private msixWord(offset: number): number {
+    return this.wordWithin(offset, this.kind.identity.msix?.tableOffset, this.msix?.tableBytes);
+  }
+
+  private pendingWord(offset: number): number {
+    return this.wordWithin(offset, this.kind.identity.msix?.pendingOffset, this.msix?.pendingBytes);
+  }
+
+  private wordWithin(offset: number, start: number | undefined, bytes: number | undefined): number {
+    if (start === undefined || bytes === undefined || offset < start || offset >= start + bytes) return -1;
+    return (offset - start) >>> 2;
+  }
+}

@@ -1,0 +1,94 @@
+/** A PCI function on memory behind an IOMMU double, for tests: identity by default, frames refused or moved by choice. */
+import { PhysicalMemory } from '../../memory/physical-memory.ts';
+import { SILENT, type TraceEvent, type Tracer } from '../../trace/events.ts';
+import { Clock } from '../clock.ts';
+import { ABORTED, ATS_SUCCESS, type Iommu, READ, TRANSLATED, WRITE } from '../iommu.ts';
+import type { FunctionFeatures } from './config-registers.ts';
+import type { FunctionKind } from './function-model.ts';
+import { PciFunction } from './pci-function.ts';
+import { COMMAND_MASTER, COMMAND_MEMORY } from './spec/config-space.ts';
+
+/** Page tables as a Map: frames that are absent are refused. Counts what it was asked. */
+export class IommuDouble implements Iommu {
+  readonly mapping: Map<number, { frame: number; permissions: number }>;
+  outFrame: number;
+  outLog2Frames: number;
+  outPermissions: number;
+  untranslated: number;
+  requests: number;
+
+  constructor() {
+    this.mapping = new Map();
+    this.outFrame = 0;
+    this.outLog2Frames = 0;
+    this.outPermissions = 0;
+    this.untranslated = 0;
+    this.requests = 0;
+  }
+
+  map(frame: number, to: number, permissions = READ | WRITE): void {
+    this.mapping.set(frame, { frame: to, permissions });
+  }
+
+  translate(_stream: number, _substream: number, frame: number, _offset: number, access: number): number {
+    this.untranslated++;
+    const entry = this.mapping.get(frame);
+    if (!entry || (entry.permissions & access) !== access) return ABORTED;
+    this.outFrame = entry.frame;
+    return TRANSLATED;
+  }
+
+  translated(_stream: number, _substream: number, frame: number): number {
+    this.outFrame = frame;
+    return TRANSLATED;
+  }
+
+  atsRequest(_stream: number, _substream: number, frame: number): number {
+    this.requests++;
+    const entry = this.mapping.get(frame);
+    this.outFrame = entry?.frame ?? 0;
+    this.outPermissions = entry?.permissions ?? 0;
+    this.outLog2Frames = 0;
+    return ATS_SUCCESS;
+  }
+}
+
+export interface FunctionRig {
+  readonly memory: PhysicalMemory;
+  readonly iommu: IommuDouble;
+  readonly clock: Clock;
+  readonly fn: PciFunction;
+  readonly events: TraceEvent[];
+  /** Vectors that arrived; -1 for the pin. */
+  readonly interrupts: number[];
+}
+
+/** 16 MiB of RAM from frame 0, IOVA frames 0..255 mapped to frames 0..255, memory decode and bus mastering on. */
+export function functionRig(kind: FunctionKind, features: Partial<FunctionFeatures> = {}, traced = false): FunctionRig {
+  const memory = new PhysicalMemory();
+  memory.addRam(0, 4096);
+  const iommu = new IommuDouble();
+  for (let frame = 0; frame < 256; frame++) iommu.map(frame, frame);
+  const clock = new Clock();
+  const events: TraceEvent[] = [];
+  const tracer: Tracer = traced ? { on: true, emit: (event) => events.push(event) } : SILENT;
+  const options = { ats: false, pri: false, pasidBits: 0, ...features };
+  const fn = new PciFunction({ ...options, name: '0000:01:00.0', kind, iommu, stream: 0x100, memory, clock, tracer });
+  const interrupts: number[] = [];
+  fn.interruptTarget = { message: (vector) => interrupts.push(vector), pin: () => interrupts.push(-1) };
+  fn.writeConfig(fn.config.offsetOf('COMMAND'), 2, COMMAND_MEMORY | COMMAND_MASTER);
+  return { memory, iommu, clock, fn, events, interrupts };
+}
+
+export const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
+
+/** `length` bytes at `address` of memory. */
+export function peek(memory: PhysicalMemory, address: number, length: number): Uint8Array {
+  const into = new Uint8Array(length);
+  if (!memory.read(Math.floor(address / 4096), address % 4096, into)) throw new Error(`no memory at ${address}`);
+  return into;
+}
+
+export function poke(memory: PhysicalMemory, address: number, from: Uint8Array): void {
+  if (!memory.write(Math.floor(address / 4096), address % 4096, from)) throw new Error(`no memory at ${address}`);
+}

@@ -1,0 +1,260 @@
+/**
+ * The IOTLB. An entry maps 2^log2Frames frames under the tags of IHI 0070, 3.17: VMID, and the ASID of its stage 1 or
+ * "global", or no ASID at all for a translation by stage 2 alone. StreamIDs and SubstreamIDs are not tags: two streams
+ * with equal tags hit each other's entries.
+ *
+ * A nested translation is one entry from VA to PA, as large as the smaller of its two leaves. It belongs to stage 1 for
+ * invalidation: a TLBI by IPA leaves it alone (4.4.3.1), and a TLBI by any VA of its stage 1 leaf takes it, which is
+ * why the size of that leaf is kept.
+ *
+ * Set-associative with up to four ways, replaced in turn. Lookup probes each entry size in use, for the ASID and for
+ * global entries.
+ */
+
+/** In place of an ASID: a global entry (nG = 0), which any ASID of the VMID with the same CD.ASET matches (3.17.1). */
+export const GLOBAL_SHARED = -1;
+export const GLOBAL_UNSHARED = -2;
+/** An entry of stage 2 alone: its frames are IPAs. */
+export const STAGE2_ONLY = -3;
+/** For invalidation: every entry of stage 1. */
+export const ANY_ASID = -4;
+
+const LOG2_SIZES = 40;
+
+export class Iotlb {
+  /** Entries in use. */
+  count: number;
+  /** Displaced by the last fill. */
+  evicted: boolean;
+  /** Columns. `tag` is VMID * 64 + log2Frames, or -1 for a free entry. */
+  private readonly tag: Int32Array;
+  private readonly asid: Int32Array;
+  private readonly first: Float64Array;
+  private readonly out: Float64Array;
+  private readonly ipa: Float64Array;
+  private readonly attributes: Int32Array;
+  private readonly next: Uint8Array;
+  private readonly ways: number;
+  private readonly setMask: number;
+  /** Entries by log2Frames, with an ASID (or stage 2) and global: sizes that are not there are not probed. */
+  private readonly owned: Int32Array;
+  private readonly global: Int32Array;
+  /** Sizes that occur, and how many of them: a lookup walks this list. */
+  private readonly sizes: Int32Array;
+  private sizeCount: number;
+
+  /** @param entries capacity, a power of two */
+  constructor(entries: number) {
+    this.count = 0;
+    this.evicted = false;
+    this.tag = new Int32Array(entries).fill(-1);
+    this.asid = new Int32Array(entries);
+    this.first = new Float64Array(entries);
+    this.out = new Float64Array(entries);
+    this.ipa = new Float64Array(entries);
+    this.attributes = new Int32Array(entries);
+    this.ways = Math.min(entries, 4);
+    this.setMask = entries / this.ways - 1;
+    this.next = new Uint8Array(entries / this.ways);
+    this.owned = new Int32Array(LOG2_SIZES);
+    this.global = new Int32Array(LOG2_SIZES);
+    this.sizes = new Int32Array(LOG2_SIZES);
+    this.sizeCount = 0;
+  }
+
+  /**
+   * Entry that translates `frame` under the tags, or -1.
+   * @param asid an ASID or STAGE2_ONLY
+   * @param global GLOBAL_* of the context, or STAGE2_ONLY
+   */
+  find(vmid: number, asid: number, global: number, frame: number): number {
+    for (let n = 0; n < this.sizeCount; n++) {
+      const log2Frames = this.sizes[n]!;
+      const base = alignDown(frame, log2Frames);
+      if (this.owned[log2Frames] !== 0) {
+        const at = this.probe(vmid, asid, log2Frames, base);
+        if (at >= 0) return at;
+      }
+      if (this.global[log2Frames] !== 0 && asid >= 0) {
+        const at = this.probe(vmid, global, log2Frames, base);
+        if (at >= 0) return at;
+      }
+    }
+    return -1;
+  }
+
+  /** Output frame of entry `at` for `frame`, which it covers. */
+  outputFrame(at: number, frame: number): number {
+    return this.out[at]! + (frame - this.first[at]!);
+  }
+
+  ipaFrame(at: number, frame: number): number {
+    return this.ipa[at]! + (frame - this.first[at]!);
+  }
+
+  log2Frames(at: number): number {
+    return this.tag[at]! & 63;
+  }
+
+  /** Permission sets of stage 1 and stage 2 (six bits each; see vmsav8.ts). A stage that was not there allows all. */
+  s1Permissions(at: number): number {
+    return this.attributes[at]! & 63;
+  }
+
+  s2Permissions(at: number): number {
+    return (this.attributes[at]! >>> 6) & 63;
+  }
+
+  /**
+   * Adds an entry around `frame`, in place of one with the same tags and range.
+   * @param asid an ASID, GLOBAL_* or STAGE2_ONLY
+   * @param leafLog2 size of the leaf by which invalidations find it: stage 1's, or stage 2's when it is alone
+   * @param level, granuleLog2 of that leaf, for TTL and TG
+   */
+  fill(
+    vmid: number,
+    asid: number,
+    frame: number,
+    log2Frames: number,
+    outFrame: number,
+    ipaFrame: number,
+    s1Permissions: number,
+    s2Permissions: number,
+    leafLog2: number,
+    level: number,
+    granuleLog2: number,
+  ): void {
+    const base = alignDown(frame, log2Frames);
+    let at = this.probe(vmid, asid, log2Frames, base);
+    this.evicted = false;
+    if (at < 0) {
+      at = this.victim(setHash(vmid, asid, log2Frames, base) & this.setMask);
+      this.evicted = this.tag[at] !== -1;
+      if (this.evicted) this.drop(at);
+      this.tag[at] = vmid * 64 + log2Frames;
+      this.asid[at] = asid;
+      this.first[at] = base;
+      this.tally(log2Frames, asid, 1);
+      this.count++;
+    }
+    this.out[at] = outFrame - (frame - base);
+    this.ipa[at] = ipaFrame - (frame - base);
+    this.attributes[at] =
+      s1Permissions | (s2Permissions << 6) | (leafLog2 << 12) | (level << 18) | ((granuleLog2 - 10) << 20);
+  }
+
+  /** Drops everything. Returns how many. */
+  clear(): number {
+    const dropped = this.count;
+    this.tag.fill(-1);
+    this.next.fill(0);
+    this.owned.fill(0);
+    this.global.fill(0);
+    this.sizeCount = 0;
+    this.count = 0;
+    return dropped;
+  }
+
+  /** NH_ALL (stage 1 entries of the VMID) and, with `stage2` too, S12_VMALL. */
+  invalidateVmid(vmid: number, stage2: boolean): number {
+    let dropped = 0;
+    for (let at = 0; at < this.tag.length; at++) {
+      if (this.tag[at]! >>> 6 !== vmid || this.tag[at] === -1) continue;
+      if (this.asid[at] === STAGE2_ONLY && !stage2) continue;
+      this.drop(at);
+      dropped++;
+    }
+    return dropped;
+  }
+
+  /** NH_ASID: entries of the VMID and ASID that are not global. */
+  invalidateAsid(vmid: number, asid: number): number {
+    let dropped = 0;
+    for (let at = 0; at < this.tag.length; at++) {
+      if (this.tag[at] === -1 || this.tag[at]! >>> 6 !== vmid || this.asid[at] !== asid) continue;
+      this.drop(at);
+      dropped++;
+    }
+    return dropped;
+  }
+
+  /**
+   * NH_VA (`asid`: that ASID and global entries), NH_VAA (ANY_ASID) and S2_IPA (STAGE2_ONLY).
+   * @param first, last frames, inclusive
+   * @param level, granuleLog2 0, or only leaves of that level (TTL) and granule (TG)
+   */
+  invalidateRange(vmid: number, asid: number, first: number, last: number, level: number, granuleLog2: number): number {
+    let dropped = 0;
+    for (let at = 0; at < this.tag.length; at++) {
+      if (this.tag[at] === -1 || this.tag[at]! >>> 6 !== vmid) continue;
+      if (!matchesAsid(this.asid[at]!, asid)) continue;
+      const attributes = this.attributes[at]!;
+      if (granuleLog2 !== 0 && ((attributes >>> 20) & 15) + 10 !== granuleLog2) continue;
+      if (level !== 0 && ((attributes >>> 18) & 3) !== level) continue;
+      const leafLog2 = (attributes >>> 12) & 63;
+      const leaf = alignDown(this.first[at]!, leafLog2);
+      if (leaf > last || leaf + 2 ** leafLog2 - 1 < first) continue;
+      this.drop(at);
+      dropped++;
+    }
+    return dropped;
+  }
+
+  private probe(vmid: number, asid: number, log2Frames: number, base: number): number {
+    const tag = vmid * 64 + log2Frames;
+    const start = (setHash(vmid, asid, log2Frames, base) & this.setMask) * this.ways;
+    for (let at = start; at < start + this.ways; at++) {
+      if (this.tag[at] === tag && this.first[at] === base && this.asid[at] === asid) return at;
+    }
+    return -1;
+  }
+
+  private victim(set: number): number {
+    const start = set * this.ways;
+    for (let at = start; at < start + this.ways; at++) if (this.tag[at] === -1) return at;
+    const way = this.next[set]!;
+    this.next[set] = (way + 1) % this.ways;
+    return start + way;
+  }
+
+  private drop(at: number): void {
+    this.tally(this.tag[at]! & 63, this.asid[at]!, -1);
+    this.tag[at] = -1;
+    this.count--;
+  }
+
+  private tally(log2Frames: number, asid: number, step: number): void {
+    const before = this.owned[log2Frames]! + this.global[log2Frames]!;
+    const column = isGlobal(asid) ? this.global : this.owned;
+    column[log2Frames]! += step;
+    if (before + step > 0 && before > 0) return;
+    this.sizeCount = 0;
+    for (let n = 0; n < LOG2_SIZES; n++) {
+      if (this.owned[n]! + this.global[n]! > 0) this.sizes[this.sizeCount++] = n;
+    }
+  }
+}
+
+function matchesAsid(own: number, asid: number): boolean {
+  if (own === STAGE2_ONLY || asid === STAGE2_ONLY) return own === asid;
+  return asid === ANY_ASID || own === asid || own < 0;
+}
+
+const isGlobal = (asid: number): boolean => asid === GLOBAL_SHARED || asid === GLOBAL_UNSHARED;
+
+/** First frame of the naturally aligned 2^log2Frames around `frame`; exact for every frame below 2^52. */
+function alignDown(frame: number, log2Frames: number): number {
+  if (log2Frames === 0) return frame;
+  const size = 2 ** log2Frames;
+  return Math.floor(frame / size) * size;
+}
+
+function setHash(vmid: number, asid: number, log2Frames: number, base: number): number {
+  const page = Math.floor(base / 2 ** log2Frames);
+  return (
+    (Math.imul(page, 0x9e3779b1) ^
+      Math.imul((page * 2 ** -20) | 0, 0x85ebca6b) ^
+      Math.imul(asid + vmid * 0x10001, 0xc2b2ae35)) >>>
+    10
+  );
+}

@@ -1,0 +1,273 @@
+/**
+ * The translation procedure of one transaction (IHI 0070, chapter 15): configuration, IOTLB, walk, permissions. It says
+ * what happens and leaves the answer in fields; recording an event or completing an ATS request is the caller's.
+ */
+import { EXECUTE, PRIVILEGED, WRITE } from '../iommu.ts';
+import type { TableRoot } from '../pagetable/table-root.ts';
+import {
+  MAY_EXECUTE,
+  MAY_READ,
+  PRIVILEGED_SHIFT,
+  type Vmsav8Walker,
+  WALK_ABORT,
+  WALK_OK,
+} from '../pagetable/vmsav8.ts';
+import type { Configuration } from './configuration.ts';
+import type { ContextConfig } from './context-config.ts';
+import { type Fault, SILENT_ABORT } from './fault.ts';
+import { type Iotlb, STAGE2_ONLY } from './iotlb.ts';
+import type { SmmuSettings } from './settings.ts';
+import {
+  C_BAD_SUBSTREAMID,
+  CLASS_IN,
+  CLASS_TT,
+  F_ADDR_SIZE,
+  F_PERMISSION,
+  F_STREAM_DISABLED,
+  F_TRANSLATION,
+  F_WALK_EABT,
+} from './spec/events.ts';
+import { CONFIG_BYPASS, OVERRIDE_CLEAR, OVERRIDE_SET, S1DSS_BYPASS, S1DSS_SSID0 } from './spec/ste.ts';
+import type { StreamConfig } from './stream-config.ts';
+import { WALK_EVENT } from './walk-events.ts';
+
+/** Both permission sets, all granted: what a stage that is not there contributes. */
+const ALL = 0b111111;
+/** Frames of the 64-bit input space, and of what lies below VA[56]. */
+const VA_FRAMES = 2 ** 52;
+const TBI_FRAMES = 2 ** 44;
+/** VA[55] selects TTB1. */
+const UPPER_HALF = 2 ** -43;
+
+export class Translator {
+  /** Answer of the last call that returned 0. */
+  outFrame: number;
+  outLog2Frames: number;
+  /** MAY_* of both stages together, for the privilege of the request. */
+  outPermissions: number;
+  /** Attributes of the transaction after STE.{PRIVCFG, INSTCFG}. */
+  privileged: boolean;
+  instruction: boolean;
+  /** A cached translation answered, under these tags (-1: none). */
+  hit: boolean;
+  vmid: number;
+  asid: number;
+  private readonly fault: Fault;
+  private readonly configuration: Configuration;
+  private readonly iotlb: Iotlb;
+  private readonly walker: Vmsav8Walker;
+  private readonly oasFrames: number;
+  private readonly oasLog2Frames: number;
+  /** MAY_* that must be granted; 0 for a request that takes what there is (ATS). */
+  private need: number;
+
+  constructor(configuration: Configuration, iotlb: Iotlb, walker: Vmsav8Walker, fault: Fault, settings: SmmuSettings) {
+    this.configuration = configuration;
+    this.iotlb = iotlb;
+    this.walker = walker;
+    this.fault = fault;
+    this.oasLog2Frames = settings.oas - 12;
+    this.oasFrames = 2 ** this.oasLog2Frames;
+    this.outFrame = 0;
+    this.outLog2Frames = 0;
+    this.outPermissions = 0;
+    this.privileged = false;
+    this.instruction = false;
+    this.hit = false;
+    this.vmid = -1;
+    this.asid = -1;
+    this.need = 0;
+  }
+
+  /** Translates for an ordinary transaction. Returns 0, or the fault's type with `fault` filled in. */
+  transaction(stream: number, substream: number, frame: number, access: number): number {
+    const config = this.configuration.stream(stream);
+    this.setAttributes(config, access);
+    if (config === null) return this.fault.type;
+    // A write is data (13.1.2); a read of an instruction needs execute permission and no other.
+    this.need = this.instruction ? MAY_EXECUTE : access & 3;
+    return this.route(config, stream, substream, frame);
+  }
+
+  /** The same for an ATS translation request: permissions are reported in `outPermissions`, never missing. */
+  request(config: StreamConfig, stream: number, substream: number, frame: number, access: number): number {
+    this.setAttributes(config, access);
+    this.need = 0;
+    return this.route(config, stream, substream, frame);
+  }
+
+  private setAttributes(config: StreamConfig | null, access: number): void {
+    const priv = config === null ? 0 : config.privCfg;
+    const inst = config === null ? 0 : config.instCfg;
+    this.privileged = priv === OVERRIDE_SET || ((access & PRIVILEGED) !== 0 && priv !== OVERRIDE_CLEAR);
+    const incoming = inst === OVERRIDE_SET || ((access & EXECUTE) !== 0 && inst !== OVERRIDE_CLEAR);
+    this.instruction = incoming && (access & WRITE) === 0;
+  }
+
+  /** Which stages translate, and with which CD (5.2: Config, S1CDMax, S1DSS). */
+  private route(config: StreamConfig, stream: number, substream: number, frame: number): number {
+    if ((config.config & CONFIG_BYPASS) === 0) return this.fault.configuration(SILENT_ABORT, false);
+    if (!config.stage1) {
+      if (substream >= 0) return this.fault.configuration(C_BAD_SUBSTREAMID);
+      return this.withoutStage1(config, frame);
+    }
+    let index = 0;
+    if (substream >= 0) {
+      if (config.s1CdMax === 0 || substream >= 2 ** config.s1CdMax) return this.fault.configuration(C_BAD_SUBSTREAMID);
+      if (substream === 0 && config.s1Dss === S1DSS_SSID0) return this.fault.configuration(F_STREAM_DISABLED);
+      index = substream;
+    } else if (config.s1CdMax > 0) {
+      if (config.s1Dss === S1DSS_BYPASS) return this.withoutStage1(config, frame);
+      if (config.s1Dss !== S1DSS_SSID0) return this.fault.configuration(F_STREAM_DISABLED);
+    }
+    const context = this.configuration.context(stream, index, config);
+    if (context === null) return this.fault.type;
+    return this.withStage1(config, context, frame);
+  }
+
+  /** Bypass of stage 1: the input address is the IPA, and must be one (3.4). */
+  private withoutStage1(config: StreamConfig, frame: number): number {
+    if (frame >= this.oasFrames) {
+      this.fault.configuration(F_ADDR_SIZE);
+      this.fault.class = CLASS_IN;
+      return F_ADDR_SIZE;
+    }
+    if (!config.stage2) {
+      this.hit = false;
+      this.vmid = -1;
+      this.asid = -1;
+      return this.answer(frame, this.oasLog2Frames, ALL, ALL);
+    }
+    this.vmid = config.vmid;
+    this.asid = -1;
+    const at = this.iotlb.find(config.vmid, STAGE2_ONLY, STAGE2_ONLY, frame);
+    if (at >= 0) return this.cached(at, config, null, frame);
+    this.hit = false;
+    const walker = this.walker;
+    const outcome = walker.stage2(config.second, frame);
+    if (outcome !== WALK_OK) return this.walkFault2(outcome, config, frame);
+    if (!this.granted(walker.s2Permissions)) return this.fault.second(F_PERMISSION, config, CLASS_IN, frame);
+    const log2 = walker.s2Log2Frames;
+    const granule = config.second.granule.log2Bytes;
+    this.iotlb.fill(
+      config.vmid,
+      STAGE2_ONLY,
+      frame,
+      log2,
+      walker.s2Frame,
+      frame,
+      ALL,
+      walker.s2Permissions,
+      log2,
+      walker.s2Level,
+      granule,
+    );
+    return this.answer(walker.s2Frame, log2, ALL, walker.s2Permissions);
+  }
+
+  private withStage1(config: StreamConfig, context: ContextConfig, frame: number): number {
+    const upper = ((frame * UPPER_HALF) & 1) === 1;
+    // With TBI, VA[63:56] count as copies of VA[55] (3.4.1): the IOTLB never sees the top byte.
+    const va = (upper ? context.tbi1 : context.tbi0) ? withoutTopByte(frame, upper) : frame;
+    this.vmid = config.vmid;
+    this.asid = context.asid;
+    const at = this.iotlb.find(config.vmid, context.asid, context.globalTag, va);
+    if (at >= 0) return this.cached(at, config, context, va);
+    this.hit = false;
+    const root = upper ? context.upper : context.lower;
+    if (root === null) return this.fault.stage1(F_TRANSLATION, context);
+    const input = upper ? va - (VA_FRAMES - root.inputFrames) : va;
+    if (input < 0 || input >= root.inputFrames) return this.fault.stage1(F_TRANSLATION, context);
+    return this.walk(config, context, root, va, input);
+  }
+
+  private walk(config: StreamConfig, context: ContextConfig, root: TableRoot, va: number, input: number): number {
+    const walker = this.walker;
+    const outcome = walker.stage1(root, config.stage2 ? config.second : null, config.s2Ptw, input);
+    if (outcome !== WALK_OK) return this.walkFault1(outcome, config, context);
+    const permissions = walker.s1Permissions;
+    if (!this.granted(permissions)) return this.fault.stage1(F_PERMISSION, context);
+    let out = walker.s1Frame;
+    let log2 = walker.s1Log2Frames;
+    let second = ALL;
+    if (config.stage2) {
+      // A request that stage 1 grants nothing goes no further (3.9.1.2).
+      if (this.need === 0 && this.forPrivilege(permissions) === 0) return this.answer(0, 0, 0, 0);
+      const outcome2 = walker.stage2(config.second, walker.s1Frame);
+      if (outcome2 !== WALK_OK) return this.walkFault2(outcome2, config, walker.s1Frame);
+      second = walker.s2Permissions;
+      if (!this.granted(second)) return this.fault.second(F_PERMISSION, config, CLASS_IN, walker.s1Frame);
+      out = walker.s2Frame;
+      log2 = Math.min(log2, walker.s2Log2Frames);
+    }
+    this.iotlb.fill(
+      config.vmid,
+      walker.s1Global ? context.globalTag : context.asid,
+      va,
+      log2,
+      out,
+      walker.s1Frame,
+      permissions,
+      second,
+      walker.s1Log2Frames,
+      walker.s1Level,
+      root.granule.log2Bytes,
+    );
+    return this.answer(out, log2, permissions, second);
+  }
+
+  /** Judges by the entry alone: what memory says now does not matter until the entry is invalidated. */
+  private cached(at: number, config: StreamConfig, context: ContextConfig | null, frame: number): number {
+    const iotlb = this.iotlb;
+    this.hit = true;
+    const first = iotlb.s1Permissions(at);
+    if (context !== null && !this.granted(first)) return this.fault.stage1(F_PERMISSION, context);
+    const second = iotlb.s2Permissions(at);
+    if (!this.granted(second)) return this.fault.second(F_PERMISSION, config, CLASS_IN, iotlb.ipaFrame(at, frame));
+    return this.answer(iotlb.outputFrame(at, frame), iotlb.log2Frames(at), first, second);
+  }
+
+  private answer(frame: number, log2Frames: number, first: number, second: number): number {
+    this.outFrame = frame;
+    this.outLog2Frames = log2Frames;
+    this.outPermissions = this.forPrivilege(first & second);
+    return 0;
+  }
+
+  private forPrivilege(permissions: number): number {
+    return (this.privileged ? permissions >>> PRIVILEGED_SHIFT : permissions) & 7;
+  }
+
+  private granted(permissions: number): boolean {
+    return (this.forPrivilege(permissions) & this.need) === this.need;
+  }
+
+  private walkFault1(outcome: number, config: StreamConfig, context: ContextConfig): number {
+    const walker = this.walker;
+    if (outcome === WALK_ABORT) {
+      const { faultInStage2, fetchFrame, fetchOffset } = walker;
+      return this.fault.walkAbort(F_WALK_EABT, faultInStage2, CLASS_TT, fetchFrame, fetchOffset);
+    }
+    if (walker.faultInStage2) return this.fault.second(WALK_EVENT[outcome]!, config, CLASS_TT, walker.faultFrame);
+    return this.fault.stage1(WALK_EVENT[outcome]!, context);
+  }
+
+  private walkFault2(outcome: number, config: StreamConfig, frame: number): number {
+    if (outcome === WALK_ABORT) {
+      return this.fault.walkAbort(F_WALK_EABT, true, CLASS_IN, this.walker.fetchFrame, this.walker.fetchOffset);
+    }
+    return this.fault.second(WALK_EVENT[outcome]!, config, CLASS_IN, frame);
+  }
+}
+
+/** VA[63:56] replaced by copies of VA[55]. */
+export function withoutTopByte(frame: number, upper: boolean): number {
+  const low = frame - Math.floor(frame / TBI_FRAMES) * TBI_FRAMES;
+  return upper ? low + (VA_FRAMES - TBI_FRAMES) : low;
+}
+
+/** What an ATS completion grants of `permissions` (13.7): execute only with read, nothing that was not asked for. */
+export function atsPermissions(permissions: number, access: number): number {
+  const wanted = permissions & (access | MAY_READ) & 7;
+  return (wanted & MAY_READ) === 0 ? wanted & ~MAY_EXECUTE : wanted;
+}

@@ -1,0 +1,170 @@
+/**
+ * A machine as a JSON document: its memory, its IOMMUs, its PCI functions. parseMachine() fills in defaults and answers a
+ * mistake with one sentence that names the key, what was found, and what was expected.
+ */
+import { z } from 'zod';
+import { FUNCTION_KINDS } from '../hardware/pci/function-kinds.ts';
+import { DEFAULT_SETTINGS } from '../hardware/smmuv3/settings.ts';
+import { firstMistake, type JsonSchema, MachineError } from './machine-error.ts';
+import { parseBdf } from './pci-address.ts';
+import { physicalLayout } from './physical-layout.ts';
+
+const flag = (value: boolean, text: string) => z.boolean().default(value).describe(text);
+const whole = (low: number, high: number, value: number, text: string) =>
+  z.int().min(low).max(high).default(value).describe(text);
+
+/** Cache capacities are powers of two. */
+const capacity = (value: number, text: string) =>
+  z
+    .literal(Array.from({ length: 21 }, (_, log2) => 2 ** log2))
+    .default(value)
+    .describe(text);
+
+const address = z.string().regex(/^0x[0-9a-f]{1,8}$/, 'a hexadecimal address below 4 GiB such as "0x2b400000"');
+const bdf = z.string().regex(/^[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/, 'a PCI address such as "0000:01:00.0"');
+
+const Memory = z.strictObject({
+  hostRamGiB: whole(1, 64, 1, "RAM for the host's own tables, in GiB"),
+  fragmentSeed: z.int().optional().describe('shuffles the physical pages of programs; contiguous when absent'),
+});
+
+const Smmuv3 = z.strictObject({
+  type: z.literal('smmuv3'),
+  address: address.describe('of its registers; gives it its name, as in /sys/class/iommu'),
+  vmidBits: z.int().min(1).max(16).optional().describe('a smaller VMID pool than the hardware has'),
+  s1p: flag(DEFAULT_SETTINGS.s1p, 'stage 1'),
+  s2p: flag(DEFAULT_SETTINGS.s2p, 'stage 2'),
+  granules: z
+    .array(z.literal([4, 16, 64]))
+    .min(1)
+    .default([...DEFAULT_SETTINGS.granules])
+    .describe('translation granules in KiB'),
+  oas: z.literal([32, 36, 40, 42, 44, 48, 52]).default(DEFAULT_SETTINGS.oas).describe('output address bits'),
+  asid16: flag(DEFAULT_SETTINGS.asid16, '16-bit ASIDs instead of 8-bit ones'),
+  vmid16: flag(DEFAULT_SETTINGS.vmid16, '16-bit VMIDs instead of 8-bit ones'),
+  sidSize: whole(0, 32, DEFAULT_SETTINGS.sidSize, 'bits of a StreamID'),
+  ssidSize: whole(0, 20, DEFAULT_SETTINGS.ssidSize, 'bits of a SubstreamID'),
+  twoLevelStreamTable: flag(DEFAULT_SETTINGS.twoLevelStreamTable, 'two-level stream tables'),
+  twoLevelCdTable: flag(DEFAULT_SETTINGS.twoLevelCdTable, 'two-level tables of context descriptors'),
+  ril: flag(DEFAULT_SETTINGS.ril, 'range invalidation'),
+  bbml: z.literal([0, 1, 2]).default(DEFAULT_SETTINGS.bbml).describe('level of break-before-make'),
+  had: flag(DEFAULT_SETTINGS.had, 'hierarchical attribute disable'),
+  ats: flag(DEFAULT_SETTINGS.ats, 'ATS'),
+  pri: flag(DEFAULT_SETTINGS.pri, 'PRI'),
+  iotlbEntries: capacity(DEFAULT_SETTINGS.iotlbEntries, 'capacity of the IOTLB'),
+  steEntries: capacity(DEFAULT_SETTINGS.steEntries, 'capacity of the cache of stream table entries'),
+  cdEntries: capacity(DEFAULT_SETTINGS.cdEntries, 'capacity of the cache of context descriptors'),
+});
+
+const PciFunction = z.strictObject({
+  bdf,
+  iommu: z.string().describe('name of the IOMMU in front of it'),
+  model: z.literal(Object.keys(FUNCTION_KINDS)).default('ioat').describe('what it is'),
+  streamId: z
+    .int()
+    .min(0)
+    .max(2 ** 32 - 1)
+    .optional()
+    .describe('its number at the IOMMU; its BDF when absent'),
+  ats: flag(true, 'has an ATC'),
+  pri: flag(false, 'has the PRI capability'),
+  pasidBits: whole(0, 20, 0, 'bits of a PASID; 0 without PASIDs'),
+});
+
+const Policy = z.strictObject({
+  vmid: z
+    .literal(['per-viommu', 'per-domain'])
+    .default('per-viommu')
+    .describe('who owns a VMID: each vIOMMU, or each stage 2 on each IOMMU'),
+  vmidOverride: z
+    .int()
+    .min(1)
+    .max(65535)
+    .optional()
+    .describe('every stage 2 gets this VMID, to show what then goes wrong'),
+  oneViommuPerPiommu: flag(false, 'a program may have one vIOMMU on each IOMMU only'),
+});
+
+const Machine = z.strictObject({
+  $schema: z.string().optional(),
+  memory: Memory.prefault({}),
+  iommus: z.array(Smmuv3).min(1),
+  functions: z.array(PciFunction),
+  policy: Policy.prefault({}),
+});
+
+export type MachineDescription = z.output<typeof Machine>;
+/** As a person writes it: everything with a default may be absent. */
+export type MachineInput = z.input<typeof Machine>;
+export type SmmuDescription = z.output<typeof Smmuv3>;
+export type FunctionDescription = z.output<typeof PciFunction>;
+
+/** The JSON schema of a machine description, for editors. */
+export function machineSchema(): JsonSchema {
+  const schema = z.toJSONSchema(Machine, { io: 'input' }) as JsonSchema;
+  return { title: 'uiommufd machine', ...schema };
+}
+
+/** Name of an SMMU, as its driver registers it. */
+export const smmuName = ({ address }: Pick<SmmuDescription, 'address'>): string =>
+  `smmu3.0x${BigInt(address).toString(16).padStart(16, '0')}`;
+
+/** StreamID of a function. */
+export function streamOf(description: FunctionDescription): number {
+  const { segment, bus, device, function: number } = parseBdf(description.bdf);
+  return description.streamId ?? segment * 2 ** 16 + ((bus << 8) | (device << 3) | number);
+}
+
+/** @throws MachineError with one sentence */
+export function parseMachine(input: unknown): MachineDescription {
+  const parsed = Machine.safeParse(input);
+  if (!parsed.success) throw firstMistake(parsed.error, input, machineSchema());
+  checkIommus(parsed.data);
+  checkFunctions(parsed.data);
+  physicalLayout(parsed.data);
+  return parsed.data;
+}
+
+/** Registers of an SMMU take 128 KiB; the first GiB of the address space is for registers. */
+const SMMU_BYTES = 0x20000;
+const MMIO_BYTES = 2 ** 30;
+
+function checkIommus({ iommus }: MachineDescription): void {
+  for (const [i, { address: at, pri, ats, s1p, s2p }] of iommus.entries()) {
+    const key = `iommus[${i}]`;
+    if (Number(at) % SMMU_BYTES || Number(at) + SMMU_BYTES > MMIO_BYTES) {
+      throw new MachineError(`${key}.address: ${at} found, expected a multiple of 0x20000 below 0x40000000`);
+    }
+    const other = iommus.findIndex(({ address: taken }) => Number(taken) === Number(at));
+    if (other < i)
+      throw new MachineError(`${key}.address: ${at} found, expected another one than iommus[${other}] has`);
+    if (pri && !ats) throw new MachineError(`${key}.pri: true found, expected false when ats is false`);
+    if (!s1p && !s2p) throw new MachineError(`${key}.s2p: false found, expected true when s1p is false`);
+  }
+}
+
+function checkFunctions({ iommus, functions }: MachineDescription): void {
+  const names = iommus.map(smmuName);
+  for (const [i, fn] of functions.entries()) {
+    const key = `functions[${i}]`;
+    const smmu = iommus[names.indexOf(fn.iommu)];
+    if (!smmu) throw new MachineError(`${key}.iommu: "${fn.iommu}" found, expected one of ${names.join(', ')}`);
+    if (parseBdf(fn.bdf).bus === 0) {
+      throw new MachineError(`${key}.bdf: "${fn.bdf}" found, expected a bus above 00, where the root ports are`);
+    }
+    const twin = functions.findIndex(({ bdf: taken }) => taken === fn.bdf);
+    if (twin < i)
+      throw new MachineError(`${key}.bdf: "${fn.bdf}" found, expected another one than functions[${twin}] has`);
+    const stream = streamOf(fn);
+    if (stream >= 2 ** smmu.sidSize) {
+      throw new MachineError(
+        `${key}.streamId: ${stream} found, expected one below 2^${smmu.sidSize} (sidSize of ${fn.iommu})`,
+      );
+    }
+    const clash = functions.findIndex((other) => other.iommu === fn.iommu && streamOf(other) === stream);
+    if (clash < i) {
+      throw new MachineError(`${key}.streamId: ${stream} found, expected another one than functions[${clash}] has`);
+    }
+    if (fn.pri && !fn.ats) throw new MachineError(`${key}.pri: true found, expected false when ats is false`);
+  }
+}

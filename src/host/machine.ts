@@ -1,0 +1,246 @@
+/**
+ * A machine from its description: memory, IOMMUs with their drivers, PCI functions, and the device nodes that programs
+ * open. One dialect and one tracer for all of it.
+ */
+import { DEFAULT_DIALECT, type Dialect, dialect } from '../abi/dialects.ts';
+import { fail } from '../abi/errno.ts';
+import { ArmSmmuV3 } from '../drivers/arm-smmu-v3/driver.ts';
+import { FrameAllocator } from '../drivers/frame-allocator.ts';
+import type { DriverDevice } from '../drivers/iommu-driver.ts';
+import { Clock } from '../hardware/clock.ts';
+import { FUNCTION_KINDS } from '../hardware/pci/function-kinds.ts';
+import { PciFunction } from '../hardware/pci/pci-function.ts';
+import { DEFAULT_SETTINGS } from '../hardware/smmuv3/settings.ts';
+import { Smmu } from '../hardware/smmuv3/smmu.ts';
+import { IommufdContext } from '../iommufd/context.ts';
+import type { OpenFile } from '../iommufd/file.ts';
+import { PhysicalMemory, SLOT_FRAMES } from '../memory/physical-memory.ts';
+import { PinnedMemory } from '../memory/pinned-memory.ts';
+import { SILENT, type Tracer } from '../trace/events.ts';
+import { VfioDevice } from '../vfio/device.ts';
+import {
+  type FunctionDescription,
+  type MachineDescription,
+  type SmmuDescription,
+  smmuName,
+  streamOf,
+} from './machine-description.ts';
+import { MmioWindow } from './mmio-window.ts';
+import { parseBdf } from './pci-address.ts';
+import { physicalLayout } from './physical-layout.ts';
+import { type SysfsEntry, type SysfsFunction, sysfsEntries, sysfsRoots } from './sysfs.ts';
+
+export interface MachineOptions {
+  /** The newest release's when absent. */
+  readonly dialect?: Dialect;
+  readonly tracer?: Tracer;
+}
+
+export interface DeviceNode {
+  readonly path: string;
+  readonly major: number;
+  readonly minor: number;
+}
+
+/** An SMMU and its driver. */
+export interface MachineIommu {
+  readonly name: string;
+  readonly smmu: Smmu;
+  readonly driver: ArmSmmuV3;
+}
+
+const FIRST_BAR = 0x1000_0000;
+const SMMU_BYTES = 0x20000;
+
+/** Kernels give these out at run time; a machine's are always the same. */
+const IOMMU_NODE: DeviceNode = { path: '/dev/iommu', major: 10, minor: 127 };
+const VFIO_MAJOR = 511;
+const FIRST_INTERRUPT_LINE = 32;
+
+export class Machine {
+  readonly dialect: Dialect;
+  readonly memory: PhysicalMemory;
+  readonly pinned: PinnedMemory;
+  readonly clock: Clock;
+  readonly iommus: readonly MachineIommu[];
+  readonly devices: readonly VfioDevice[];
+  readonly deviceNodes: readonly DeviceNode[];
+  readonly sysfs: readonly SysfsEntry[];
+  readonly ownedRoots: readonly string[];
+  private readonly description: MachineDescription;
+  private readonly tracer: Tracer;
+  private readonly registers: MmioWindow;
+  private readonly frames: FrameAllocator;
+  private readonly contexts: Set<WeakRef<IommufdContext>>;
+  /** Table frames that the drivers' probes took. */
+  private readonly probedFrames: number;
+
+  constructor(description: MachineDescription, options: MachineOptions = {}) {
+    this.description = description;
+    this.dialect = options.dialect ?? dialect(DEFAULT_DIALECT);
+    this.tracer = options.tracer ?? SILENT;
+    this.clock = new Clock();
+    this.memory = new PhysicalMemory();
+    this.registers = new MmioWindow(FIRST_BAR);
+    this.memory.placeBacking(0, 1, this.registers);
+    this.contexts = new Set();
+    const { ram, window } = physicalLayout(description);
+    const { fragmentSeed } = description.memory;
+    this.memory.addRam(ram.firstSlot * SLOT_FRAMES, ram.slots * SLOT_FRAMES);
+    this.frames = new FrameAllocator(this.memory, ram.firstSlot * SLOT_FRAMES, ram.slots * SLOT_FRAMES);
+    this.pinned = new PinnedMemory(this.memory, fragmentSeed === undefined ? window : { ...window, fragmentSeed });
+
+    this.iommus = description.iommus.map((smmu) => this.makeIommu(smmu));
+    const functions = description.functions.map((fn) => this.makeFunction(fn));
+    this.probedFrames = this.frames.used;
+    this.devices = this.makeDevices(functions);
+    const shown = functions.map((made, index) => this.show(made, index));
+    const names = this.iommus.map(({ name }) => name);
+    this.deviceNodes = [IOMMU_NODE, ...this.devices.map(({ path, node }) => ({ path, ...node }))];
+    this.sysfs = sysfsEntries(names, shown);
+    this.ownedRoots = [IOMMU_NODE.path, '/dev/vfio', ...sysfsRoots(names, shown)];
+  }
+
+  /** Opens a device node. ENOENT when there is none of that name. */
+  open(path: string): OpenFile {
+    if (path === IOMMU_NODE.path) return this.openIommufd();
+    const device = this.devices.find((candidate) => candidate.path === path);
+    if (!device) throw fail('ENOENT', `${path} is not a device of this machine`);
+    return device.open();
+  }
+
+  /** Runs what is queued on the clock: interrupts, for one. */
+  settle(): void {
+    this.clock.settle();
+  }
+
+  /** What the machine holds for programs. All zero when none is left. */
+  leftovers(): Record<string, number> {
+    const counts: Record<string, number> = {
+      objects: this.liveContexts().reduce((sum, context) => sum + context.objects.size, 0),
+      bindings: this.devices.filter(({ binding }) => binding !== null).length,
+      pinnedFrames: this.pinned.pinnedFrames,
+      windows: this.pinned.windowsInUse,
+      tableFrames: this.frames.used - this.probedFrames,
+    };
+    for (const { name, driver } of this.iommus) {
+      for (const [resource, count] of Object.entries(driver.resources)) counts[`${name} ${resource}`] = count;
+    }
+    return counts;
+  }
+
+  private openIommufd(): IommufdContext {
+    const { dialect: spoken, pinned, tracer } = this;
+    const { oneViommuPerPiommu } = this.description.policy;
+    const context = new IommufdContext({
+      dialect: spoken,
+      host: { pinned, tracer, oneViommuPerPiommu },
+      device: IOMMU_NODE,
+    });
+    this.contexts.add(new WeakRef(context));
+    return context;
+  }
+
+  /** Forgets those that nobody can reach any more. */
+  private liveContexts(): IommufdContext[] {
+    const live: IommufdContext[] = [];
+    for (const reference of this.contexts) {
+      const context = reference.deref();
+      if (context) live.push(context);
+      else this.contexts.delete(reference);
+    }
+    return live;
+  }
+
+  private makeIommu(description: SmmuDescription): MachineIommu {
+    const { memory, clock, tracer, frames } = this;
+    const { type: _type, address, vmidBits, ...settings } = description;
+    const { vmid, vmidOverride } = this.description.policy;
+    const name = smmuName(description);
+    const irq = {
+      eventq: () => driver.handleEventInterrupt(),
+      priq: () => driver.handlePageRequestInterrupt(),
+      gerror: () => driver.handleGlobalErrorInterrupt(),
+      cmdqSync: () => {},
+    };
+    const smmu = new Smmu({ name, memory, settings: { ...DEFAULT_SETTINGS, ...settings }, clock, tracer, irq });
+    this.registers.place(Number(address), SMMU_BYTES, smmu);
+    const policy = {
+      vmid,
+      ...(vmidOverride === undefined ? {} : { vmidOverride }),
+      ...(vmidBits === undefined ? {} : { vmidBits }),
+    };
+    const { behaviour } = this.dialect;
+    const driver = new ArmSmmuV3({ name, mmio: smmu, memory, frames, tracer, policy, behaviour });
+    driver.probe();
+    return { name, smmu, driver };
+  }
+
+  private makeFunction(description: FunctionDescription): MadeFunction {
+    const { memory, clock, tracer } = this;
+    const { bdf, model, ats, pri, pasidBits } = description;
+    const iommu = this.iommus.findIndex(({ name }) => name === description.iommu);
+    const { smmu, driver } = this.iommus[iommu]!;
+    const stream = streamOf(description);
+    const kind = FUNCTION_KINDS[model]!;
+    const fn = new PciFunction({ name: bdf, kind, iommu: smmu, stream, memory, clock, tracer, ats, pri, pasidBits });
+    smmu.attachAtc(stream, fn.atc);
+    const barAddress = this.registers.placeBar(kind.identity.bar0Bytes, fn);
+    fn.writeConfig(fn.config.offsetOf('BAR0'), 4, barAddress);
+    const device = driver.probeDevice({
+      streamId: stream,
+      name: bdf,
+      ats: ats ? { supported: true, enable: (on) => fn.enableAts(on) } : null,
+      maxPasidLog2: pasidBits,
+    });
+    return { fn, device, iommu, barAddress };
+  }
+
+  /** None in dialects of releases that had only groups. */
+  private makeDevices(functions: readonly MadeFunction[]): VfioDevice[] {
+    if (this.dialect.vfioCommands.size === 0) return [];
+    const buses = new Map<string, VfioDevice[]>();
+    return functions.map(({ fn, device }, index) => {
+      const address = parseBdf(fn.name);
+      const key = `${address.segment}:${address.bus}`;
+      const bus = buses.get(key) ?? [];
+      buses.set(key, bus);
+      const { dialect: spoken, tracer } = this;
+      const options = {
+        index,
+        major: VFIO_MAJOR,
+        fn,
+        address,
+        driver: device,
+        group: device,
+        dialect: spoken,
+        bus,
+        tracer,
+      };
+      const made = new VfioDevice(options);
+      bus.push(made);
+      return made;
+    });
+  }
+
+  private show({ fn, device, iommu, barAddress }: MadeFunction, index: number): SysfsFunction {
+    return {
+      fn,
+      address: parseBdf(fn.name),
+      vfio: this.devices.length ? { index, major: VFIO_MAJOR } : null,
+      group: index,
+      iommu,
+      barAddress,
+      interruptLine: FIRST_INTERRUPT_LINE + index,
+      reserved: device.reservedRegions(),
+    };
+  }
+}
+
+interface MadeFunction {
+  readonly fn: PciFunction;
+  readonly device: DriverDevice;
+  /** Index into the machine's IOMMUs. */
+  readonly iommu: number;
+  readonly barAddress: number;
+}

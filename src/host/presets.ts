@@ -1,0 +1,50 @@
+/** Machines by name. */
+import type { MachineInput } from './machine-description.ts';
+import { MachineError } from './machine-error.ts';
+
+const FIRST_SMMU = { type: 'smmuv3', address: '0x2b400000', vmid16: false } as const;
+const SECOND_SMMU = { type: 'smmuv3', address: '0x2b500000', vmid16: false } as const;
+const FIRST_NAME = 'smmu3.0x000000002b400000';
+const SECOND_NAME = 'smmu3.0x000000002b500000';
+
+/** A copy engine behind each of two SMMUs. */
+const ONE_EACH = [
+  { bdf: '0000:01:00.0', iommu: FIRST_NAME, model: 'ioat', ats: true },
+  { bdf: '0000:02:00.0', iommu: SECOND_NAME, model: 'ioat', ats: true },
+] as const;
+
+export interface Preset {
+  readonly summary: string;
+  readonly machine: MachineInput;
+}
+
+/** VMIDs have 8 bits in all of them, so that a program can fill a pool in a moment. */
+export const PRESETS: Readonly<Record<string, Preset>> = {
+  'two-smmus': {
+    summary: 'two SMMUv3 with a DMA engine (IOAT, ATS) behind each',
+    machine: { iommus: [FIRST_SMMU, SECOND_SMMU], functions: [...ONE_EACH] },
+  },
+  'two-smmus-fragmented': {
+    summary: 'the same, with the pages of programs scattered over physical memory',
+    machine: { memory: { fragmentSeed: 1 }, iommus: [FIRST_SMMU, SECOND_SMMU], functions: [...ONE_EACH] },
+  },
+  'one-smmu': {
+    summary: 'one SMMUv3 with two DMA engines, one of them without ATS, and a DMA probe with PASIDs',
+    machine: {
+      iommus: [FIRST_SMMU],
+      functions: [
+        { bdf: '0000:01:00.0', iommu: FIRST_NAME, model: 'ioat', ats: true },
+        { bdf: '0000:02:00.0', iommu: FIRST_NAME, model: 'ioat', ats: false },
+        { bdf: '0000:03:00.0', iommu: FIRST_NAME, model: 'dma-probe', ats: false, pasidBits: 8 },
+      ],
+    },
+  },
+};
+
+export const DEFAULT_PRESET = 'two-smmus';
+
+/** @throws MachineError that lists the names there are */
+export function preset(name: string): Preset {
+  if (Object.hasOwn(PRESETS, name)) return PRESETS[name]!;
+  throw new MachineError(`machine: "${name}" found, expected one of ${Object.keys(PRESETS).join(', ')}`);
+}

@@ -1,0 +1,18 @@
+/** The library: a machine, a server that shows it to programs, and what tells what happened on it. */
+export { DIALECTS, type Dialect, dialect } from './abi/dialects.ts';
+export { Machine, type MachineOptions } from './host/machine.ts';
+export {
+  type MachineDescription,
+  type MachineInput,
+  machineSchema,
+  parseMachine,
+} from './host/machine-description.ts';
+export { MachineError } from './host/machine-error.ts';
+export { PRESETS, preset } from './host/presets.ts';
+export { type RunOptions, type RunResult, runProgram } from './server/run.ts';
+export { type ClientCounts, Server, type ServerOptions } from './server/server.ts';
+export type { TraceEvent, Tracer } from './trace/events.ts';
+export { jsonLines } from './trace/json-lines.ts';
+export { type CommandLookup, commandsOf } from './trace/print-ioctl.ts';
+export { Printer, type PrinterOptions, type Style } from './trace/printer.ts';
+export { Recorder, type Sink, Trace } from './trace/trace.ts';

@@ -1,0 +1,79 @@
+/** One mapping of an IOAS: [start, last] of its IOVAs backed by user memory from a byte of `pages` on. */
+
+import { fail } from '../abi/errno.ts';
+import { type PagingDomain, PROT_WRITE } from '../drivers/iommu-driver.ts';
+import { allOrNothing } from './all-or-nothing.ts';
+import { Interval } from './interval.ts';
+import { PAGE_BYTES, type Pages } from './pages.ts';
+
+export class Area extends Interval {
+  readonly pages: Pages;
+  /** PROT_READ | PROT_WRITE. */
+  readonly prot: number;
+  /** First page of `pages`, and the byte in it, that `start` maps. */
+  readonly firstPage: number;
+  readonly pageOffset: number;
+
+  /** EPERM when `prot` asks for more than the pages were taken for. */
+  constructor(iova: bigint, length: bigint, pages: Pages, startByte: bigint, prot: number) {
+    if (prot & PROT_WRITE && !pages.writable) {
+      throw fail('EPERM', 'flags ask for WRITEABLE, but the memory was mapped without it');
+    }
+    super(iova, iova + length - 1n);
+    this.pages = pages;
+    this.prot = prot;
+    this.firstPage = Number(startByte / PAGE_BYTES);
+    this.pageOffset = Number(startByte % PAGE_BYTES);
+  }
+
+  /** The byte of `pages` that `iova` maps. */
+  startByte(iova: bigint): bigint {
+    return BigInt(this.firstPage) * PAGE_BYTES + BigInt(this.pageOffset) + (iova - this.start);
+  }
+
+  /** Pins the memory and maps it into every one of `domains` (at least one), or changes nothing. */
+  fill(domains: readonly PagingDomain[], hugePages: boolean): void {
+    this.pages.pin(this.firstPage, this.lastPage);
+    try {
+      allOrNothing(
+        domains,
+        (domain) => this.mapInto(domain, hugePages),
+        (domain) => this.unmapFrom(domain),
+      );
+    } catch (error) {
+      this.pages.unpin(this.firstPage, this.lastPage);
+      throw error;
+    }
+  }
+
+  unfill(domains: readonly PagingDomain[]): void {
+    for (const domain of domains) this.unmapFrom(domain);
+    this.pages.unpin(this.firstPage, this.lastPage);
+  }
+
+  /** Maps pinned memory by physically contiguous runs, so that the driver can use its largest leaves. */
+  mapInto(domain: PagingDomain, hugePages: boolean): void {
+    const length = Number(this.length);
+    let done = 0;
+    try {
+      for (let page = this.firstPage, offset = this.pageOffset; done < length; offset = 0) {
+        const run = hugePages ? this.pages.contiguous(page, this.lastPage - page + 1) : 1;
+        const bytes = Math.min(run * 4096 - offset, length - done);
+        domain.map(this.start + BigInt(done), this.pages.frame(page) * 4096 + offset, bytes, this.prot);
+        done += bytes;
+        page += run;
+      }
+    } catch (error) {
+      if (done) domain.unmap(this.start, BigInt(done));
+      throw error;
+    }
+  }
+
+  unmapFrom(domain: PagingDomain): void {
+    domain.unmap(this.start, this.length);
+  }
+
+  private get lastPage(): number {
+    return Number(this.startByte(this.last) / PAGE_BYTES);
+  }
+}

@@ -1,0 +1,106 @@
+/**
+ * One open of /dev/iommu. Its objects end when the last descriptor is gone and so is everything that was made with it and
+ * can live longer: bound devices, descriptors of event queues.
+ */
+import type { Dialect } from '../abi/dialects.ts';
+import { fail } from '../abi/errno.ts';
+import type { PinnedMemory } from '../memory/pinned-memory.ts';
+import type { Tracer } from '../trace/events.ts';
+import { dispatch } from './dispatch.ts';
+import { type ClientProcess, type OpenFile, POLLIN, POLLOUT } from './file.ts';
+import { hex } from './format.ts';
+import type { DeviceGroup } from './group.ts';
+import type { Ioas } from './ioas.ts';
+import { ObjectTable } from './objects.ts';
+
+/** What an iommufd needs of its machine. */
+export interface IommufdHost {
+  readonly pinned: PinnedMemory;
+  readonly tracer: Tracer;
+  /** Policy: an iommufd (a VM) may have one vIOMMU on each pIOMMU only. By default any number. */
+  readonly oneViommuPerPiommu?: boolean;
+}
+
+export interface IommufdOptions {
+  readonly dialect: Dialect;
+  readonly host: IommufdHost;
+  /** Of the character device. */
+  readonly device?: { readonly major: number; readonly minor: number };
+}
+
+const MAP_SHARED = 1;
+const PROT_EXEC = 4;
+
+export class IommufdContext implements OpenFile {
+  readonly device: { readonly major: number; readonly minor: number };
+  readonly dialect: Dialect;
+  readonly host: IommufdHost;
+  readonly objects: ObjectTable;
+  /** Groups with a bound device, by their key. */
+  readonly groups: Map<object, DeviceGroup>;
+  /** The highest nr of the dialect's commands. */
+  readonly lastCommand: number;
+  /** What the VFIO type 1 ioctls work on. */
+  vfioIoas: Ioas | null;
+  /** Whom pinned memory is accounted to: 0 the user, 1 the process. */
+  rlimitMode: 0 | 1;
+  onPollChange: (() => void) | null;
+  private holders: number;
+
+  constructor({ dialect, host, device = { major: 10, minor: 127 } }: IommufdOptions) {
+    this.device = device;
+    this.dialect = dialect;
+    this.host = host;
+    this.objects = new ObjectTable();
+    this.groups = new Map();
+    this.lastCommand = Math.max(...dialect.commands.keys());
+    this.vfioIoas = null;
+    this.rlimitMode = 0;
+    this.onPollChange = null;
+    this.holders = 1;
+  }
+
+  get kind(): 'iommufd' {
+    return 'iommufd';
+  }
+
+  /** Always both, as for every character device without a poll of its own. */
+  get pollMask(): number {
+    return POLLIN | POLLOUT;
+  }
+
+  ioctl(caller: ClientProcess, command: number, arg: bigint): number | Promise<number> {
+    return dispatch(this, caller, command, arg);
+  }
+
+  read(): never {
+    throw fail('EINVAL', '/dev/iommu cannot be read');
+  }
+
+  write(): never {
+    throw fail('EINVAL', '/dev/iommu cannot be written');
+  }
+
+  /** Offers nothing yet that could be mapped; the errno is what the dialect's release answers to that. */
+  mmap(_caller: ClientProcess, _length: bigint, protection: number, flags: number, offset: bigint): never {
+    if (this.dialect.behaviour.mmap === 'none') throw fail('ENODEV', '/dev/iommu cannot be mapped');
+    if (!(flags & MAP_SHARED))
+      throw fail('EINVAL', `flags ${hex(flags)}: only a shared mapping of /dev/iommu is possible`);
+    if (protection & PROT_EXEC) throw fail('EPERM', 'a mapping of /dev/iommu cannot be executable');
+    throw fail('ENXIO', `offset ${hex(offset)} of /dev/iommu is nothing that can be mapped`);
+  }
+
+  /** The iommufd stays for a device or descriptor. */
+  hold(): void {
+    this.holders++;
+  }
+
+  /** Ends one hold(). */
+  drop(): void {
+    if (--this.holders === 0) this.objects.clear();
+  }
+
+  release(): void {
+    this.drop();
+  }
+}

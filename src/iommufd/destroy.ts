@@ -1,0 +1,10 @@
+/** IOMMU_DESTROY */
+import { Destroy } from '../abi/iommufd.ts';
+import type { Command } from './command.ts';
+
+export function destroy({ context, bytes }: Command): void {
+  const { id } = new Destroy(bytes);
+  const object = context.objects.find(id);
+  context.objects.remove(id);
+  if (object === context.vfioIoas) context.vfioIoas = null;
+}

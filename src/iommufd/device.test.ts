@@ -1,0 +1,259 @@
+import { describe, expect, it } from 'vitest';
+import { fail } from '../abi/errno.ts';
+import {
+  Destroy,
+  HwptAlloc,
+  IOMMU_DESTROY,
+  IOMMU_HWPT_ALLOC,
+  IOMMU_VIOMMU_ALLOC,
+  IOMMU_HWPT_ALLOC_NEST_PARENT as NEST_PARENT,
+  IOMMU_HWPT_ALLOC_PASID as PASID,
+  ViommuAlloc,
+} from '../abi/iommufd.ts';
+import { IommufdDevice } from './device.ts';
+import type { Ioas } from './ioas.ts';
+import { Program } from './testing.ts';
+import { FAKE_TYPE, FakeDevice, FakeIommu, type FakeIommuOptions } from './testing-driver.ts';
+
+const MSI = { start: 0x8000000n, last: 0x80fffffn, type: 'software-msi' } as const;
+const RELAXABLE = { start: 0x20000n, last: 0x2ffffn, type: 'direct-relaxable' } as const;
+
+function setup(options: FakeIommuOptions = {}) {
+  const program = new Program();
+  const iommu = new FakeIommu(options);
+  const bind = (of = iommu, groupKey?: object) => {
+    const physical = new FakeDevice(of, { reserved: [MSI, RELAXABLE] });
+    return { physical, device: IommufdDevice.bind(program.context, physical, 'vfio', groupKey) };
+  };
+  const usable = (ioasId: number) => (program.context.objects.find(ioasId) as Ioas).table.usableRanges().length;
+  const destroy = (id: number) => program.err(IOMMU_DESTROY, Destroy, { id });
+  return { program, iommu, bind, usable, destroy, counts: () => program.context.objects.counts() };
+}
+
+describe('a bound device', () => {
+  it('is an object that no ioctl can destroy, and keeps the iommufd open', () => {
+    const { program, bind, destroy, counts } = setup();
+    const { device } = bind();
+    const ioasId = program.ioas();
+    program.map(ioasId, 0n, 0x1000n);
+    device.attach(ioasId);
+    expect(destroy(device.id)).toBe('EBUSY');
+    program.close();
+    expect(counts()).toEqual({ device: 1, ioas: 1, 'hwpt-paging': 1 });
+    expect(program.pinned.pinnedFrames).toBe(1);
+    device.detach();
+    device.unbind();
+    expect(counts()).toEqual({});
+    expect(program.pinned.pinnedFrames).toBe(0);
+  });
+
+  it('belongs to one iommufd at a time, and so does its group', () => {
+    const { iommu } = setup();
+    const [one, two] = [new Program(), new Program()];
+    const group = {};
+    const physical = new FakeDevice(iommu);
+    const first = IommufdDevice.bind(one.context, physical, 'vfio0', group);
+    expect(() => IommufdDevice.bind(two.context, new FakeDevice(iommu), 'vfio1', group)).toThrow('EPERM');
+    const second = IommufdDevice.bind(one.context, new FakeDevice(iommu), 'vfio1', group);
+    first.unbind();
+    expect(() => IommufdDevice.bind(two.context, physical, 'vfio0', group)).toThrow('EPERM');
+    second.unbind();
+    IommufdDevice.bind(two.context, physical, 'vfio0', group).unbind();
+  });
+
+  it('must be cache coherent', () => {
+    const { program, iommu } = setup();
+    const physical = new FakeDevice(iommu, { cacheCoherent: false });
+    expect(() => IommufdDevice.bind(program.context, physical, 'vfio0')).toThrow('EINVAL');
+    expect(program.context.objects.size).toBe(0);
+  });
+});
+
+describe('attaching to an IOAS', () => {
+  it('makes a domain that compatible devices share and that goes with the last of them', () => {
+    const { program, bind, counts, iommu } = setup();
+    const ioasId = program.ioas();
+    const [a, b] = [bind(), bind()];
+    const other = bind(new FakeIommu({ name: 'other', family: 'other' }));
+    const shared = a.device.attach(ioasId);
+    expect(b.device.attach(ioasId)).toBe(shared);
+    expect(other.device.attach(ioasId)).not.toBe(shared);
+    expect(counts()['hwpt-paging']).toBe(2);
+    a.device.detach();
+    expect(counts()['hwpt-paging']).toBe(2);
+    b.device.detach();
+    expect(counts()['hwpt-paging']).toBe(1);
+    expect(iommu.resources.domains).toBe(0);
+    expect(a.physical.attached.size).toBe(0);
+  });
+
+  it('never picks a domain that the user made', () => {
+    const { program, bind } = setup();
+    const { device } = bind();
+    const ioasId = program.ioas();
+    const own = program.hwpt(device.id, ioasId);
+    expect(device.attach(ioasId)).not.toBe(own);
+  });
+
+  it('keeps reserved IOVAs of the device free, but for relaxable ones, until it leaves', () => {
+    const { program, bind, usable } = setup();
+    const { device } = bind();
+    const ioasId = program.ioas();
+    device.attach(ioasId);
+    expect(usable(ioasId)).toBe(2);
+    expect(() => program.map(ioasId, 0x8000000n, 0x1000n)).toThrow('EINVAL');
+    program.map(ioasId, 0x20000n, 0x1000n);
+    device.detach();
+    expect(usable(ioasId)).toBe(1);
+    program.map(ioasId, 0x8000000n, 0x1000n);
+    expect(() => device.attach(ioasId)).toThrow('EADDRINUSE');
+    expect(usable(ioasId)).toBe(1);
+    expect(program.context.objects.counts()['hwpt-paging']).toBeUndefined();
+  });
+
+  it('undoes everything when the driver refuses or the memory cannot be mapped', () => {
+    const { program, bind, iommu, usable, counts } = setup();
+    const { device, physical } = bind();
+    const ioasId = program.ioas();
+    program.map(ioasId, 0n, 0x1000n);
+    iommu.failAt('attach', fail('EIO', 'broken'));
+    expect(() => device.attach(ioasId)).toThrow('EIO');
+    iommu.failAt('map', fail('ENOMEM', 'no table'));
+    expect(() => device.attach(ioasId)).toThrow('ENOMEM');
+    expect(physical.attached.size).toBe(0);
+    expect(usable(ioasId)).toBe(1);
+    expect(counts()).toEqual({ device: 1, ioas: 1 });
+    expect(iommu.resources.domains).toBe(0);
+    expect(program.pinned.pinnedFrames).toBe(0);
+    device.unbind();
+  });
+
+  it('is refused for an ID of another kind, or of nothing', () => {
+    const { bind } = setup();
+    const { device } = bind();
+    expect(() => device.attach(device.id)).toThrow('EINVAL');
+    expect(() => device.attach(99)).toThrow('ENOENT');
+    expect(() => device.replace(99)).toThrow('ENOENT');
+  });
+});
+
+describe('attaching to an HWPT', () => {
+  it('holds it', () => {
+    const { program, bind, destroy } = setup();
+    const { device, physical } = bind();
+    const ioasId = program.ioas();
+    const hwptId = program.hwpt(device.id, ioasId);
+    expect(device.attach(hwptId)).toBe(hwptId);
+    program.map(ioasId, 0x5000n, 0x1000n);
+    expect(physical.dma(0x5000n)).not.toBeNull();
+    expect(destroy(hwptId)).toBe('EBUSY');
+    expect(() => device.attach(hwptId)).toThrow('EBUSY');
+    device.detach();
+    device.detach();
+    expect(destroy(hwptId)).toBe('');
+  });
+
+  it('that is nested reserves the IOVAs in the IOAS of the parent, even as the first attachment', () => {
+    const { program, bind, usable, destroy } = setup();
+    const { device, physical } = bind();
+    const ioasId = program.ioas();
+    const parent = program.hwpt(device.id, ioasId, NEST_PARENT);
+    const type = FAKE_TYPE;
+    const viommu = program.ok(IOMMU_VIOMMU_ALLOC, ViommuAlloc, { devId: device.id, hwptId: parent, type }).outViommuId;
+    const dataUptr = program.put(new Uint8Array(8));
+    const nest = { devId: device.id, ptId: viommu, dataType: FAKE_TYPE, dataLen: 8, dataUptr };
+    const nested = program.ok(IOMMU_HWPT_ALLOC, HwptAlloc, nest).outHwptId;
+    const second = program.ok(IOMMU_HWPT_ALLOC, HwptAlloc, nest).outHwptId;
+    expect(device.attach(nested)).toBe(nested);
+    expect(usable(ioasId)).toBe(2);
+    expect(device.replace(second)).toBe(second);
+    expect(usable(ioasId)).toBe(2);
+    program.map(ioasId, 0n, 0x1000n);
+    expect(physical.dma(0n)).not.toBeNull();
+    expect([destroy(nested), destroy(second)]).toEqual(['', 'EBUSY']);
+    device.detach();
+    expect(usable(ioasId)).toBe(1);
+  });
+});
+
+describe('replacing', () => {
+  it('moves to another IOAS with the reserved IOVAs, and the old automatic domain ends', () => {
+    const { program, bind, usable, counts } = setup();
+    const { device, physical } = bind();
+    const [one, two] = [program.ioas(), program.ioas()];
+    const first = device.attach(one);
+    program.map(two, 0x7000n, 0x1000n);
+    const second = device.replace(two);
+    expect(second).not.toBe(first);
+    expect([usable(one), usable(two)]).toEqual([1, 2]);
+    expect(counts()['hwpt-paging']).toBe(1);
+    expect(physical.dma(0x7000n)).not.toBeNull();
+    expect(device.replace(two)).toBe(second);
+  });
+
+  it('changes nothing when it fails', () => {
+    const { program, bind, iommu, usable, counts } = setup();
+    const { device, physical } = bind();
+    const [one, two, three] = [program.ioas(), program.ioas(), program.ioas()];
+    program.map(one, 0x1000n, 0x1000n);
+    program.map(two, 0x8000000n, 0x1000n);
+    program.map(three, 0x1000n, 0x1000n, 0x40_0000n);
+    const hwpt = device.attach(one);
+    const before = physical.dma(0x1000n);
+    expect(() => device.replace(two)).toThrow('EADDRINUSE');
+    expect(() => device.replace(three)).toThrow('EFAULT');
+    iommu.failAt('attach', fail('EIO', 'broken'));
+    const other = program.hwpt(device.id, one);
+    expect(() => device.replace(other)).toThrow('EIO');
+    expect(device.attached()?.id).toBe(hwpt);
+    expect(physical.dma(0x1000n)).toBe(before);
+    expect([usable(one), usable(two), usable(three)]).toEqual([2, 1, 1]);
+    expect(counts()['hwpt-paging']).toBe(2);
+  });
+
+  it('needs an attachment', () => {
+    const { program, bind } = setup();
+    const { device } = bind();
+    expect(() => device.replace(program.ioas())).toThrow('EINVAL');
+    expect(program.context.objects.counts()['hwpt-paging']).toBeUndefined();
+  });
+});
+
+describe('a group', () => {
+  it('is attached to one thing, and moves as a whole', () => {
+    const { program, bind, iommu } = setup();
+    const group = {};
+    const [a, b] = [bind(iommu, group), bind(iommu, group)];
+    const ioasId = program.ioas();
+    const [one, two] = [program.hwpt(a.device.id, ioasId), program.hwpt(a.device.id, ioasId)];
+    a.device.attach(one);
+    expect(() => b.device.attach(two)).toThrow('EINVAL');
+    expect(() => b.device.attach(program.ioas())).toThrow('EINVAL');
+    b.device.attach(one);
+    a.device.replace(two);
+    expect(b.device.attached()?.id).toBe(two);
+    iommu.failAt('attach', fail('EIO', 'broken'), 1);
+    expect(() => a.device.replace(one)).toThrow('EIO');
+    expect(a.physical.attached.get(0)).toBe(b.physical.attached.get(0));
+    expect(a.device.attached()?.id).toBe(two);
+  });
+});
+
+describe('PASIDs', () => {
+  it('need IOMMU_HWPT_ALLOC_PASID on everything attached beside one another', () => {
+    const { program, bind } = setup();
+    const { device, physical } = bind();
+    const ioasId = program.ioas();
+    const plain = program.hwpt(device.id, ioasId);
+    const [one, two] = [program.hwpt(device.id, ioasId, PASID), program.hwpt(device.id, ioasId, PASID)];
+    expect(() => device.attach(plain, 5)).toThrow('EINVAL');
+    device.attach(plain);
+    expect(() => device.attach(one, 5)).toThrow('EINVAL');
+    device.replace(one);
+    device.attach(two, 5);
+    expect(() => device.replace(plain)).toThrow('EINVAL');
+    expect([...physical.attached.keys()]).toEqual([0, 5]);
+    device.detach(5);
+    device.replace(plain);
+  });
+});

@@ -1,0 +1,230 @@
+/**
+ * A device bound to an iommufd, and what it is attached to. vfio makes it with bind() and ends it with unbind(): no ioctl
+ * of ours does. DMA goes through the hardware page table that its group is attached to, per PASID.
+ */
+import { Errno, fail } from '../abi/errno.ts';
+import type { DriverDevice } from '../drivers/iommu-driver.ts';
+import { allOrNothing } from './all-or-nothing.ts';
+import type { IommufdContext } from './context.ts';
+import { claimDma, DeviceGroup, NO_PASID, releaseDma } from './group.ts';
+import { type Hwpt, HwptNested } from './hwpt-nested.ts';
+import { HwptPaging } from './hwpt-paging.ts';
+import { Ioas } from './ioas.ts';
+import { IommufdObject, unuse, use } from './objects.ts';
+import type { VirtualId } from './vdevice.ts';
+
+export class IommufdDevice extends IommufdObject {
+  readonly context: IommufdContext;
+  readonly physical: DriverDevice;
+  readonly group: DeviceGroup;
+  /** What binds it, in words: 'vfio0'. */
+  readonly owner: string;
+  /** What a vIOMMU knows it by. */
+  virtualId: VirtualId | null;
+
+  constructor(context: IommufdContext, physical: DriverDevice, owner: string, group: DeviceGroup) {
+    super();
+    this.context = context;
+    this.physical = physical;
+    this.owner = owner;
+    this.group = group;
+    this.virtualId = null;
+  }
+
+  /**
+   * Binds a device to an iommufd, which then stays until unbind(). EINVAL when the device's DMA does not snoop caches,
+   * EPERM when another iommufd has a device of its group.
+   * @param groupKey the same for all devices that no IOMMU can tell apart; by default the device is alone
+   */
+  static override bind(
+    context: IommufdContext,
+    physical: DriverDevice,
+    owner: string,
+    groupKey: object = physical,
+  ): IommufdDevice {
+    if (!physical.cacheCoherent) throw fail('EINVAL', `DMA of ${owner} is not cache coherent`);
+    claimDma(groupKey, context, owner);
+    const device = new IommufdDevice(context, physical, owner, DeviceGroup.of(context.groups, groupKey));
+    context.objects.reserve(device);
+    context.objects.publish(device);
+    context.hold();
+    return use(device);
+  }
+
+  get kind(): 'device' {
+    return 'device';
+  }
+
+  /** Ends bind(), after the last detach. A vDEVICE of it goes first, and its ID is not used again. */
+  unbind(): void {
+    if (this.virtualId?.vdevice) this.virtualId.vdevice.deviceGoes();
+    else this.virtualId?.unset();
+    unuse(this);
+    this.context.objects.remove(this.id);
+    this.context.drop();
+  }
+
+  destroy(): void {
+    this.group.leave();
+    releaseDma(this.group.key);
+  }
+
+  /**
+   * Attaches to an IOAS (by a domain that is shared or made for it) or an HWPT. EINVAL when the group is attached to
+   * another one, or when `ptId` names something else; ENOENT when it names nothing.
+   * @returns the ID of the HWPT
+   */
+  attach(ptId: number, pasid = NO_PASID): number {
+    const id = this.changeTable(ptId, (hwpt) => this.attachHwpt(hwpt, pasid), pasid);
+    use(this);
+    return id;
+  }
+
+  /** Like attach(), when attached already. There is no moment without translation, and no change when it fails. */
+  replace(ptId: number, pasid = NO_PASID): number {
+    return this.changeTable(ptId, (hwpt) => this.replaceHwpt(hwpt, pasid), pasid);
+  }
+
+  /** Blocks DMA. Does nothing when not attached. */
+  detach(pasid = NO_PASID): void {
+    if (this.leave(pasid)) unuse(this);
+  }
+
+  /** What it is attached to, or null. */
+  attached(pasid = NO_PASID): Hwpt | null {
+    const attachment = this.group.attachments.get(pasid);
+    return attachment?.devices.has(this) ? attachment.hwpt : null;
+  }
+
+  private changeTable(ptId: number, change: (hwpt: Hwpt) => void, pasid: number): number {
+    const table = this.context.objects.get(ptId, IommufdObject, 'pt_id');
+    if (table instanceof Ioas) return this.autoDomain(table, change, pasid).id;
+    if (!(table instanceof HwptPaging || table instanceof HwptNested)) {
+      throw fail('EINVAL', `pt_id ${ptId} is a ${table.kind}: an IOAS or HWPT is needed`);
+    }
+    change(table);
+    return table.id;
+  }
+
+  /** The first automatic domain of `ioas` that takes the device, or a new one. */
+  private autoDomain(ioas: Ioas, change: (hwpt: Hwpt) => void, pasid: number): HwptPaging {
+    for (const hwpt of ioas.hwpts) {
+      if (!hwpt.auto) continue;
+      try {
+        change(hwpt);
+        return hwpt;
+      } catch (error) {
+        // EINVAL says that this domain does not fit; anything else is the answer.
+        if (!(error instanceof Errno && error.code === 'EINVAL')) throw error;
+      }
+    }
+    const { objects } = this.context;
+    const hwpt = objects.reserve(HwptPaging.alloc(ioas, this, 0, null));
+    try {
+      this.attachNew(hwpt, change, pasid);
+    } catch (error) {
+      objects.abort(hwpt);
+      throw error;
+    }
+    hwpt.auto = true;
+    objects.publish(hwpt);
+    return hwpt;
+  }
+
+  /** A first attachment is made before the domain is filled, as kernels do; a replaced one must not see an empty domain. */
+  private attachNew(hwpt: HwptPaging, change: (hwpt: Hwpt) => void, pasid: number): void {
+    if (this.attached(pasid)) {
+      hwpt.fill();
+      change(hwpt);
+      return;
+    }
+    change(hwpt);
+    try {
+      hwpt.fill();
+    } catch (error) {
+      this.leave(pasid);
+      throw error;
+    }
+  }
+
+  private attachHwpt(hwpt: Hwpt, pasid: number): void {
+    const { attachments } = this.group;
+    const present = attachments.get(pasid);
+    if (present?.devices.has(this)) throw fail('EBUSY', `${this.owner} is already attached to HWPT ${present.hwpt.id}`);
+    if (present && present.hwpt !== hwpt) {
+      throw fail('EINVAL', `the group of ${this.owner} is attached to HWPT ${present.hwpt.id}, not ${hwpt.id}`);
+    }
+    this.translateBy(hwpt, pasid, pasid === NO_PASID);
+    if (present) present.devices.add(this);
+    else attachments.set(pasid, { hwpt, devices: new Set([this]) });
+    use(hwpt);
+  }
+
+  private replaceHwpt(hwpt: Hwpt, pasid: number): void {
+    const attachment = this.group.attachments.get(pasid);
+    if (!attachment?.devices.has(this)) throw fail('EINVAL', `${this.owner} is not attached`);
+    const old = attachment.hwpt;
+    if (hwpt === old) return;
+    // Reserved IOVAs move with the devices of the group, unless the IOAS stays.
+    const moves = pasid === NO_PASID && hwpt.paging.ioas !== old.paging.ioas;
+    allOrNothing(
+      attachment.devices,
+      (device) => device.translateBy(hwpt, pasid, moves),
+      (device) => {
+        device.physical.attach(old.domain, pasid);
+        if (moves) device.unreserve(hwpt);
+      },
+    );
+    attachment.hwpt = hwpt;
+    for (const device of attachment.devices) {
+      if (moves) device.unreserve(old);
+      use(hwpt);
+      this.put(old);
+    }
+  }
+
+  /** @returns whether it was attached */
+  private leave(pasid: number): boolean {
+    const attachment = this.group.attachments.get(pasid);
+    if (!attachment?.devices.delete(this)) return false;
+    this.physical.attach(null, pasid);
+    if (attachment.devices.size === 0) this.group.attachments.delete(pasid);
+    if (pasid === NO_PASID) this.unreserve(attachment.hwpt);
+    this.put(attachment.hwpt);
+    return true;
+  }
+
+  private translateBy(hwpt: Hwpt, pasid: number, reserve: boolean): void {
+    if (reserve) this.reserve(hwpt);
+    try {
+      this.group.checkPasid(hwpt, pasid);
+      this.physical.attach(hwpt.domain, pasid);
+    } catch (error) {
+      if (reserve) this.unreserve(hwpt);
+      throw error;
+    }
+  }
+
+  /** Keeps IOVAs that the device itself uses (its MSI window) out of the IOAS beneath `hwpt`: EADDRINUSE when they are. */
+  private reserve(hwpt: Hwpt): void {
+    const { table } = hwpt.paging.ioas;
+    try {
+      for (const { start, last, type } of this.physical.reservedRegions()) {
+        if (type !== 'direct-relaxable') table.reserve(start, last, this.physical);
+      }
+    } catch (error) {
+      table.unreserve(this.physical);
+      throw error;
+    }
+  }
+
+  private unreserve(hwpt: Hwpt): void {
+    hwpt.paging.ioas.table.unreserve(this.physical);
+  }
+
+  /** Ends an attachment's use of `hwpt`, and an automatic one with its last. */
+  private put(hwpt: Hwpt): void {
+    unuse(hwpt);
+    if (hwpt instanceof HwptPaging && hwpt.auto && hwpt.users === 0) this.context.objects.remove(hwpt.id);
+  }
+}

@@ -1,0 +1,72 @@
+/** The descriptor of a vEVENTQ or VIRQ: records are read from it, and it is readable while any wait. */
+import { fail } from '../abi/errno.ts';
+import type { Tracer } from '../trace/events.ts';
+import { type ClientProcess, type OpenFile, POLLIN } from './file.ts';
+import { tracedFileCall } from './traced.ts';
+
+/** What such a descriptor stands for. */
+export interface EventSource {
+  readonly kind: 'veventq' | 'virq';
+  readonly waiting: boolean;
+  /** @returns bytes read: whole records only, 0 when none waits or fits */
+  read(caller: ClientProcess, address: bigint, count: number): number;
+  /** The descriptor is gone. */
+  closed(): void;
+}
+
+export class EventFile implements OpenFile {
+  readonly device: null;
+  onPollChange: (() => void) | null;
+  private readonly source: EventSource;
+  private readonly tracer: Tracer;
+  private open: boolean;
+
+  constructor(source: EventSource, tracer: Tracer) {
+    this.device = null;
+    this.onPollChange = null;
+    this.source = source;
+    this.tracer = tracer;
+    this.open = true;
+  }
+
+  get kind(): 'veventq' | 'virq' {
+    return this.source.kind;
+  }
+
+  get pollMask(): number {
+    return this.source.waiting ? POLLIN : 0;
+  }
+
+  read(caller: ClientProcess, address: bigint, count: number, position: bigint | null): number {
+    const call = { file: this.kind, call: 'read', offset: 0, length: count } as const;
+    return tracedFileCall(this.tracer, caller, call, () => {
+      if (position !== null) throw fail('ESPIPE', `a ${this.kind} has no positions to read from`);
+      const waited = this.source.waiting;
+      try {
+        return this.source.read(caller, address, count);
+      } finally {
+        if (this.source.waiting !== waited) this.onPollChange?.();
+      }
+    });
+  }
+
+  write(_caller: ClientProcess, _address: bigint, _count: number, position: bigint | null): number {
+    throw position === null
+      ? fail('EINVAL', `a ${this.kind} cannot be written`)
+      : fail('ESPIPE', `a ${this.kind} has no positions to write to`);
+  }
+
+  ioctl(_caller: ClientProcess, command: number): never {
+    throw fail('ENOTTY', `a ${this.kind} has no ioctl 0x${command.toString(16)}`);
+  }
+
+  mmap(): never {
+    throw fail('ENODEV', `a ${this.kind} cannot be mapped`);
+  }
+
+  release(): void {
+    if (!this.open) return;
+    this.open = false;
+    this.source.closed();
+  }
+}

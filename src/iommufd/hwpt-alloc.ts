@@ -1,0 +1,38 @@
+/** IOMMU_HWPT_ALLOC: what is made depends on what pt_id names. */
+import { fail } from '../abi/errno.ts';
+import { HwptAlloc, IOMMU_HWPT_DATA_NONE, IOMMU_HWPT_FAULT_ID_VALID } from '../abi/iommufd.ts';
+import type { Command } from './command.ts';
+import { IommufdDevice } from './device.ts';
+import { hex } from './format.ts';
+import { HwptNested } from './hwpt-nested.ts';
+import { HwptPaging } from './hwpt-paging.ts';
+import { Ioas } from './ioas.ts';
+import { CallerData } from './user-memory.ts';
+import { Viommu } from './viommu.ts';
+
+export function hwptAlloc(command: Command): void {
+  const { objects } = command.context;
+  const c = new HwptAlloc(command.bytes);
+  if (c.reserved) throw fail('EOPNOTSUPP', `__reserved ${hex(c.reserved)} must be 0`);
+  if ((c.dataType === IOMMU_HWPT_DATA_NONE) !== (c.dataLen === 0)) {
+    throw fail('EINVAL', `data_type ${c.dataType} does not go with data_len ${c.dataLen}`);
+  }
+  const device = objects.get(c.devId, IommufdDevice, 'dev_id');
+  const data = new CallerData(command.caller.memory, c.dataType, c.dataLen, c.dataUptr);
+  const base = objects.find(c.ptId);
+  let hwpt: HwptPaging | HwptNested;
+  if (base instanceof Ioas) {
+    hwpt = command.create(HwptPaging.alloc(base, device, c.flags, data.length ? data : null));
+    hwpt.fill();
+  } else if (base instanceof HwptPaging) {
+    hwpt = command.create(HwptNested.allocOnParent(base, device, c.flags, data));
+  } else if (base instanceof Viommu) {
+    hwpt = command.create(HwptNested.allocOnViommu(base, device, c.flags, data));
+  } else {
+    const what = base ? `is a ${base.kind}` : 'does not exist';
+    throw fail('EINVAL', `pt_id ${c.ptId} ${what}: an IOAS, nesting parent or vIOMMU is needed`);
+  }
+  if (c.flags & IOMMU_HWPT_FAULT_ID_VALID) throw fail('ENOENT', `fault_id ${c.faultId} does not exist`);
+  c.outHwptId = hwpt.id;
+  command.respond();
+}

@@ -1,0 +1,83 @@
+/**
+ * A linear piece of a process's memory that areas of one or more IOASes map. Copies of an area share it, so a page that
+ * several of them use is pinned once. Pages are pinned while at least one area over them is in a domain.
+ */
+import { fail } from '../abi/errno.ts';
+import type { PinnedMemory } from '../memory/pinned-memory.ts';
+import type { ProcessMemory } from '../memory/process-memory.ts';
+import { allOrNothing } from './all-or-nothing.ts';
+import { Coverage, type PageRun } from './coverage.ts';
+import { hex } from './format.ts';
+
+export const PAGE_BYTES = 4096n;
+const PAGE_SHIFT = 12n;
+
+export class Pages {
+  readonly process: ProcessMemory;
+  /** User address of the first page. */
+  readonly base: bigint;
+  readonly writable: boolean;
+  private readonly pinned: PinnedMemory;
+  private readonly covered: Coverage;
+
+  /** @param address page-aligned user address of page 0 */
+  constructor(pinned: PinnedMemory, process: ProcessMemory, address: bigint, writable: boolean) {
+    this.pinned = pinned;
+    this.process = process;
+    this.base = address;
+    this.writable = writable;
+    this.covered = new Coverage();
+  }
+
+  /**
+   * Pins pages first..last (inclusive, counted from `base`) for one more user. EFAULT when the process has no such
+   * memory, ENOMEM when there are no frames for it; nothing is pinned then.
+   */
+  pin(first: number, last: number): void {
+    const missing = this.covered.missing(first, last);
+    allOrNothing(
+      missing,
+      (run) => this.pinRun(run),
+      (run) => this.unpinRun(run),
+    );
+    this.covered.add(first, last);
+  }
+
+  /** Takes back one pin() of exactly these pages. */
+  unpin(first: number, last: number): void {
+    this.covered.remove(first, last);
+    for (const run of this.covered.missing(first, last)) this.unpinRun(run);
+  }
+
+  /** Physical frame of a pinned page. */
+  frame(index: number): number {
+    return this.pinned.frameOf(this.process, this.pageNumber(index));
+  }
+
+  /** How many of `count` pinned pages from `index` lie behind one another physically. */
+  contiguous(index: number, count: number): number {
+    return this.pinned.contiguous(this.process, this.pageNumber(index), count);
+  }
+
+  private pinRun({ first, last }: PageRun): void {
+    const address = this.base + BigInt(first) * PAGE_BYTES;
+    const bytes = BigInt(last - first + 1) * PAGE_BYTES;
+    const reachable = address + bytes <= BigInt(Number.MAX_SAFE_INTEGER);
+    if (!reachable || !this.process.pinnable(Number(address), Number(bytes), this.writable)) {
+      const kind = this.writable ? 'writable' : 'readable';
+      throw fail('EFAULT', `user memory at ${hex(address)} + ${hex(bytes)} is not all mapped and ${kind}`);
+    }
+    if (!this.pinned.pin(this.process, this.pageNumber(first), last - first + 1)) {
+      throw fail('ENOMEM', `no physical frames are left for ${hex(bytes)} bytes of user memory at ${hex(address)}`);
+    }
+  }
+
+  private unpinRun({ first, last }: PageRun): void {
+    this.pinned.unpin(this.process, this.pageNumber(first), last - first + 1);
+  }
+
+  /** Page number in the process's address space. */
+  private pageNumber(index: number): number {
+    return Number(this.base >> PAGE_SHIFT) + index;
+  }
+}

@@ -1,0 +1,46 @@
+/** Emits what a call did, for every file of ours. */
+import { Errno } from '../abi/errno.ts';
+import type { FileEvent, TraceEvent, Tracer } from '../trace/events.ts';
+import type { ClientProcess } from './file.ts';
+
+/**
+ * Runs a call and passes on what it returns or throws. Afterwards emits `event(result, reason)`: the result as the
+ * kernel has it (an errno is negative), the reason '' unless refused.
+ */
+export function traced(
+  tracer: Tracer,
+  run: () => number | Promise<number>,
+  event: (result: number, reason: string) => TraceEvent,
+): number | Promise<number> {
+  if (!tracer.on) return run();
+  const succeeded = (result: number): number => {
+    tracer.emit(event(result, ''));
+    return result;
+  };
+  const failed = (error: unknown): never => {
+    if (error instanceof Errno) tracer.emit(event(-error.errno, error.reason));
+    throw error;
+  };
+  try {
+    const result = run();
+    return typeof result === 'number' ? succeeded(result) : result.then(succeeded, failed);
+  } catch (error) {
+    return failed(error);
+  }
+}
+
+/** traced() for read, write and mmap. */
+export function tracedFileCall(
+  tracer: Tracer,
+  caller: ClientProcess,
+  call: Pick<FileEvent, 'file' | 'call' | 'offset' | 'length'>,
+  run: () => number,
+): number {
+  return traced(tracer, run, (result, reason) => ({
+    type: 'file',
+    pid: caller.pid,
+    ...call,
+    result,
+    reason,
+  })) as number;
+}

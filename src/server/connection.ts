@@ -1,0 +1,330 @@
+/**
+ * One connection: the calls of one thread of a client process, strictly in order. Nothing that arrives here can throw
+ * into the event loop; a frame out of turn closes this connection and nothing else.
+ */
+import { randomBytes, timingSafeEqual } from 'node:crypto';
+import type { Socket } from 'node:net';
+import type { ErrnoName } from '../abi/errno.ts';
+import { ERRNO, Errno, fail } from '../abi/errno.ts';
+import type { ClientProcess, EventFd, OpenFile } from '../iommufd/file.ts';
+import { POLLOUT } from '../iommufd/file.ts';
+import type { ProcessMemory } from '../memory/process-memory.ts';
+import type { FileEvent, Tracer } from '../trace/events.ts';
+import type { ClientImage, ClientProcesses } from './client-processes.ts';
+import type { EventFds } from './event-fds.ts';
+import type { Handle, Handles } from './handles.ts';
+import * as wire from './protocol.ts';
+import type { ServedMachine } from './served-machine.ts';
+
+/** What the connections of one server share. */
+export interface Shared {
+  readonly machine: ServedMachine;
+  readonly tracer: Tracer;
+  readonly secret: Buffer;
+  readonly handles: Handles;
+  readonly processes: ClientProcesses;
+  readonly eventFds: EventFds;
+  /** Runs the machine's clock. */
+  settle(): void;
+  /** A mistake of ours: told to whoever runs the server; the call gets EIO. */
+  internalError(error: unknown): void;
+  note(text: string): void;
+}
+
+type Settle = (answer: number) => void;
+
+/** A client that lets more than this wait for it has stopped reading. */
+const MOST_WAITING = 1 << 16;
+
+const ERRNO_NAMES = new Map<number, ErrnoName>(Object.entries(ERRNO).map(([name, n]) => [n, name as ErrnoName]));
+
+const FILE_CALLS: Record<number, FileEvent['call']> = {
+  [wire.OP_OPEN]: 'open',
+  [wire.OP_READ]: 'read',
+  [wire.OP_WRITE]: 'write',
+  [wire.OP_MMAP]: 'mmap',
+};
+
+export class Connection implements ClientProcess {
+  private readonly shared: Shared;
+  private readonly socket: Socket;
+  private readonly out = Buffer.alloc(wire.REPLY_BYTES);
+  private partial: Buffer | null = null;
+  /** Who it is, once proven; until then the claim and the nonce that is to prove it. */
+  private image: ClientImage | null = null;
+  private claim: { pid: number; address: number; nonce: Buffer } | null = null;
+  private closed = false;
+  private calling = false;
+  /** The shim answers in the order in which it was asked. */
+  private readonly asked: Settle[] = [];
+  private op = 0;
+  private length = 0;
+  private offset = 0;
+  private drained: Handle | null = null;
+  private drainedBytes = 0;
+
+  constructor(shared: Shared, socket: Socket) {
+    this.shared = shared;
+    this.socket = socket;
+    socket.on('data', (chunk) => this.receive(chunk));
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => this.close());
+  }
+
+  // ---- ClientProcess
+
+  get pid(): number {
+    return this.image!.pid;
+  }
+
+  get memory(): ProcessMemory {
+    return this.image!.memory;
+  }
+
+  fileOf(fd: number): OpenFile | null {
+    return this.shared.handles.behind(this.image!.describe(fd))?.file ?? null;
+  }
+
+  async eventFd(fd: number): Promise<EventFd> {
+    const token = randomBytes(wire.TOKEN_BYTES);
+    const answer = await this.ask(wire.ASK_SEND, token, fd, 0);
+    const event = this.shared.eventFds.receive(token);
+    if (answer < 0) {
+      event?.release();
+      throw this.refusal(answer, `descriptor ${fd} of process ${this.pid} cannot be passed on`);
+    }
+    if (event === null) throw fail('EINVAL', `descriptor ${fd} of process ${this.pid} is not an event fd`);
+    return event;
+  }
+
+  openFd(file: OpenFile, flags: number): Promise<number> {
+    return this.make(file, file.kind, flags);
+  }
+
+  async closeFd(fd: number): Promise<void> {
+    const handle = this.shared.handles.behind(this.image!.describe(fd));
+    if (handle === null) return;
+    await this.ask(wire.ASK_CLOSE, handle.token, fd, 0);
+    this.shared.handles.sweep();
+  }
+
+  // ---- Frames
+
+  private receive(chunk: Buffer): void {
+    let bytes = this.partial ? Buffer.concat([this.partial, chunk]) : chunk;
+    this.partial = null;
+    for (; bytes.length >= wire.REQUEST_BYTES; bytes = bytes.subarray(wire.REQUEST_BYTES)) {
+      try {
+        if (!this.frame(bytes)) this.socket.destroy();
+      } catch (error) {
+        this.shared.internalError(error);
+        this.socket.destroy();
+      }
+      if (this.socket.destroyed) return;
+      if (bytes.length === wire.REQUEST_BYTES) return;
+    }
+    this.partial = bytes;
+  }
+
+  /** @returns false when the frame is out of turn */
+  private frame(bytes: Buffer): boolean {
+    const op = bytes.readUInt32LE(wire.REQUEST.op);
+    if (this.image === null) return this.greet(op, bytes);
+    if (op === wire.OP_DONE) {
+      const answered = this.asked.shift();
+      answered?.(Number(bytes.readBigInt64LE(wire.REQUEST.a)));
+      return answered !== undefined;
+    }
+    if (this.calling || op < wire.OP_OPEN || op > wire.OP_MMAP) return false;
+    this.drained = null;
+    this.calling = true;
+    this.call(op, bytes);
+    return true;
+  }
+
+  private greet(op: number, bytes: Buffer): boolean {
+    if (op === wire.OP_HELLO && this.claim === null) {
+      const secret = bytes.subarray(wire.REQUEST.token + wire.TOKEN_RANDOM, wire.REQUEST.token + wire.TOKEN_BYTES);
+      if (bytes.readUInt32LE(wire.REQUEST.word) !== wire.PROTOCOL_VERSION) return false;
+      if (!timingSafeEqual(secret, this.shared.secret)) return false;
+      const pid = Number(bytes.readBigUInt64LE(wire.REQUEST.a));
+      const address = Number(bytes.readBigUInt64LE(wire.REQUEST.b));
+      this.claim = { pid, address, nonce: randomBytes(16) };
+      this.claim.nonce.copy(this.out, wire.REPLY.token + wire.TOKEN_RANDOM);
+      this.reply(wire.NONCE, 0, 0, 0);
+      return true;
+    }
+    if (op !== wire.OP_PROVE || this.claim === null) return false;
+    const { pid, address, nonce } = this.claim;
+    // Our own memory holds the nonce as well, and so proves nothing.
+    this.image = pid === process.pid ? null : this.shared.processes.identify(pid, address, nonce);
+    if (this.image === null) this.shared.note(`process ${pid} was refused: its memory does not show what it should`);
+    this.reply(wire.RESULT, this.image === null ? -ERRNO.EPERM : 0, 0, 0);
+    return this.image !== null;
+  }
+
+  // ---- Calls
+
+  private call(op: number, bytes: Buffer): void {
+    this.shared.handles.sweep();
+    this.op = op;
+    if (op === wire.OP_OPEN) {
+      this.open(bytes.readUInt32LE(wire.REQUEST.word), bytes.readUInt32LE(wire.REQUEST.a));
+      return;
+    }
+    const handle = this.shared.handles.find(bytes, wire.REQUEST.token);
+    if (handle === null) {
+      this.calling = false;
+      this.reply(wire.RESULT, -ERRNO.EBADF, 0, 0);
+      return;
+    }
+    this.shared.handles.begin(handle);
+    let result: number | Promise<number>;
+    try {
+      result = this.perform(op, handle.file, bytes);
+    } catch (error) {
+      this.refuse(handle, error);
+      return;
+    }
+    if (typeof result === 'number') {
+      this.finish(handle, result, '');
+      return;
+    }
+    result.then(
+      (value) => this.finish(handle, value, ''),
+      (error) => this.refuse(handle, error),
+    );
+  }
+
+  private perform(op: number, file: OpenFile, bytes: Buffer): number | Promise<number> {
+    const word = bytes.readUInt32LE(wire.REQUEST.word);
+    const a = bytes.readBigUInt64LE(wire.REQUEST.a);
+    if (op === wire.OP_IOCTL) return file.ioctl(this, word, a);
+    const b = bytes.readBigUInt64LE(wire.REQUEST.b);
+    const c = bytes.readBigUInt64LE(wire.REQUEST.c);
+    if (op === wire.OP_MMAP) {
+      this.length = Number(a);
+      this.offset = Number(b);
+      return file.mmap(this, a, word, Number(c), b);
+    }
+    this.length = Number(b);
+    this.offset = word === 1 ? Number(c) : -1;
+    if (b > 0x7fffffffn) throw fail('EINVAL', `a count of ${b} bytes is more than the 2147483647 of one call`);
+    const position = word === 1 ? c : null;
+    return op === wire.OP_READ ? file.read(this, a, this.length, position) : file.write(this, a, this.length, position);
+  }
+
+  private open(node: number, flags: number): void {
+    const path = this.shared.machine.deviceNodes[node]?.path ?? '';
+    this.length = 0;
+    this.offset = 0;
+    this.openNode(path, flags).then(
+      (fd) => this.done(fd, path, ''),
+      (error) => this.done(-this.errnoOf(error), path, reasonOf(error)),
+    );
+  }
+
+  private async openNode(path: string, flags: number): Promise<number> {
+    if (path === '') throw fail('ENXIO', 'there is no device node of that number');
+    const file = this.shared.machine.open(path, flags, this);
+    try {
+      return await this.make(file, path, flags);
+    } catch (error) {
+      file.release();
+      throw error;
+    }
+  }
+
+  /** A descriptor for `file` in the process. When it fails, the file is still the caller's. */
+  private async make(file: OpenFile, name: string, flags: number): Promise<number> {
+    const { handles, machine } = this.shared;
+    const { device } = file;
+    const node = machine.deviceNodes.findIndex((n) => n.major === device?.major && n.minor === device.minor);
+    const handle = handles.create(file, name, this.pid, node);
+    const kept = flags & (wire.O_CLOEXEC | wire.O_NONBLOCK);
+    const fd = await this.ask(wire.ASK_MAKE, handle.token, file.pollMask & POLLOUT ? 1 : 0, kept);
+    if (handles.adopt(handle, fd < 0 ? '' : this.image!.describe(fd))) return fd;
+    handles.discard(handle);
+    throw this.refusal(fd, `process ${this.pid} could not make a descriptor for ${name}`);
+  }
+
+  private refuse(handle: Handle, error: unknown): void {
+    this.finish(handle, -this.errnoOf(error), reasonOf(error));
+  }
+
+  /** The end of every call on a handle. */
+  private finish(handle: Handle, result: number, reason: string): void {
+    if (!this.closed) {
+      this.drainedBytes = this.shared.handles.takeUnread(handle);
+      if (this.drainedBytes > 0) this.drained = handle;
+    }
+    this.done(result, handle.name, reason, this.closed ? 0 : this.drainedBytes);
+    this.shared.handles.end(handle);
+  }
+
+  private done(result: number, file: string, reason: string, drain = 0): void {
+    this.calling = false;
+    this.shared.settle();
+    if (this.shared.tracer.on && this.op !== wire.OP_IOCTL) this.trace(file, result, reason);
+    this.reply(wire.RESULT, result, drain, 0);
+  }
+
+  private trace(file: string, result: number, reason: string): void {
+    const positioned = this.offset >= 0 && (this.op === wire.OP_READ || this.op === wire.OP_WRITE);
+    const call = `${positioned ? 'p' : ''}${FILE_CALLS[this.op]}` as FileEvent['call'];
+    const offset = Math.max(0, this.offset);
+    this.shared.tracer.emit({ type: 'file', pid: this.pid, file, call, offset, length: this.length, result, reason });
+  }
+
+  private errnoOf(error: unknown): number {
+    if (error instanceof Errno) return error.errno;
+    this.shared.internalError(error);
+    return ERRNO.EIO;
+  }
+
+  private refusal(answer: number, reason: string): Errno {
+    return fail(ERRNO_NAMES.get(-answer) ?? 'EIO', reason);
+  }
+
+  // ---- Towards the shim
+
+  /** Has the shim do what only the process can do, within the present call. @returns its answer; -EIO when it has gone */
+  private ask(kind: number, token: Buffer, value: number, flags: number): Promise<number> {
+    if (this.closed || !this.calling) return Promise.resolve(-ERRNO.EIO);
+    token.copy(this.out, wire.REPLY.token);
+    this.reply(kind, value, 0, flags);
+    return new Promise((resolve) => this.asked.push(resolve));
+  }
+
+  /** @param result a value, or -errno */
+  private reply(kind: number, result: number, drain: number, flags: number): void {
+    if (this.closed) return;
+    const refused = kind === wire.RESULT && result < 0;
+    const out = kind === wire.RESULT ? this.out : Buffer.from(this.out);
+    out.writeUInt32LE(kind, wire.REPLY.kind);
+    out.writeInt32LE(refused ? -result : 0, wire.REPLY.error);
+    out.writeInt32LE(result | 0, wire.REPLY.value);
+    out.writeInt32LE(result < 0 ? -1 : 0, wire.REPLY.value + 4);
+    out.writeUInt32LE(drain, wire.REPLY.drain);
+    out.writeUInt32LE(flags, wire.REPLY.flags);
+    this.socket.write(out);
+    if (this.socket.writableLength > MOST_WAITING) this.socket.destroy();
+  }
+
+  /** Ends every call under way: what was asked is answered with -EIO, and the handlers undo what they did. */
+  private close(): void {
+    this.closed = true;
+    if (this.drained !== null) this.shared.handles.giveBackUnread(this.drained, this.drainedBytes);
+    if (this.image !== null) this.shared.processes.disconnect(this.image);
+    for (const answer of this.asked.splice(0)) answer(-ERRNO.EIO);
+    this.shared.handles.sweep();
+  }
+
+  destroy(): void {
+    this.socket.destroy();
+  }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Errno ? error.reason : String(error);
+}

@@ -1,0 +1,43 @@
+/** The addon shim/keeper.c: what Node cannot do with descriptors. Every function returns at once a number, or -errno. */
+import { createRequire } from 'node:module';
+import { constants } from 'node:os';
+
+/** Holds our ends of the handles that connect to one abstract name. */
+export interface Keeper {
+  /** Takes the handle that has arrived under `token`. @returns the descriptor of our end; -ENOENT when it has not */
+  adopt(token: Uint8Array, index: number): number;
+  /** Takes the descriptor that a client has sent as `token`. @returns an event fd; -EINVAL when it is none, -ENOENT */
+  receive(token: Uint8Array): number;
+  /** Fills `indexes` (of adopt) with handles whose last copy is closed, and returns how many. Close those before asking again. */
+  hungUp(indexes: Uint32Array): number;
+  /** Drops what has arrived from clients that have gone. */
+  prune(): void;
+  close(): void;
+}
+
+export interface KeeperAddon {
+  /** @param name abstract name to listen at @param handles what the names of handles start with */
+  createKeeper(name: string, handles: string): Keeper | number;
+  /** Makes the other end of a handle readable by one byte more. */
+  wake(fd: number): number;
+  /** 0 when everything that wake() sent has been read. */
+  unread(fd: number): number;
+  /** Adds 1 to an event fd, without ever waiting. */
+  signal(fd: number): number;
+  /** Makes what stands for a device node. */
+  makeNode(path: string, mode: number): number;
+  /** 1 when all of `into` was read. @param mem descriptor of /proc/PID/mem */
+  readMemory(mem: number, pid: number, address: number, into: Uint8Array): number;
+  writeMemory(mem: number, pid: number, address: number, from: Uint8Array): number;
+  /** 0 when the memory behind a descriptor of /proc/PID/mem is gone (exec, death). */
+  isAlive(mem: number): number;
+}
+
+export function loadKeeper(path: string): KeeperAddon {
+  return createRequire(import.meta.url)(path) as KeeperAddon;
+}
+
+/** 'EMFILE' of -24, for messages. */
+export function errnoName(result: number): string {
+  return Object.entries(constants.errno).find(([, value]) => value === -result)?.[0] ?? `errno ${-result}`;
+}

@@ -1,0 +1,36 @@
+import { describe, expect, it } from 'vitest';
+import { covers } from './process-memory.ts';
+
+const MAPS = `\
+00400000-00402000 r-xp 00000000 08:01 131 /usr/bin/program
+00402000-00404000 rw-p 00000000 08:01 131 /usr/bin/program with spaces (deleted)
+7f0000000000-7f0000001000 rw-p 00000000 00:00 0
+7f0000001000-7f0000003000 rw-s 00000000 00:01 7 /dev/zero (deleted)
+7f0000003000-7f0000004000 ---p 00000000 00:00 0
+7f0000010000-7f0000011000 rw-s 00000000 00:06 9 /dev/dri/card0
+7f0000011000-7f0000012000 rw-s 00000000 00:06 9 /dev/shm/ram
+7ffff7fc0000-7ffff7fc4000 r--p 00000000 00:00 0                          [vvar]
+7ffff7fc4000-7ffff7fc6000 r-xp 00000000 00:00 0                          [vdso]
+ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]
+`;
+
+describe('what can be pinned, by /proc/PID/maps', () => {
+  it.each([
+    ['a whole mapping', 0x7f0000000000, 0x1000, true, true],
+    ['several that touch', 0x7f0000000000, 0x3000, true, true],
+    ['a part that starts and ends within pages', 0x400ff8, 0x10, false, true],
+    ['memory that is read only, to be written', 0x401ff8, 0x10, true, false],
+    ['the same, to be read', 0x401ff8, 0x10, false, true],
+    ['memory without access', 0x7f0000002000, 0x2000, false, false],
+    ['a hole at the start', 0x403ff0, 0x20, false, false],
+    ['a hole in the middle', 0x403000, 0x7f0000000000 - 0x402000, false, false],
+    ['nothing at all', 0x1000, 0x1000, false, false],
+    ['beyond the last', 0x7ffffffff000, 0x1000, false, false],
+    ['a device', 0x7f0000010000, 0x1000, true, false],
+    ['shared memory, which lives under /dev too', 0x7f0000011000, 0x1000, true, true],
+    ['[vvar]', 0x7ffff7fc0000, 0x1000, false, false],
+    ['[vdso]', 0x7ffff7fc4000, 0x1000, false, true],
+  ])('%s', (_, from, length, writable, expected) => {
+    expect(covers(MAPS, from, from + length, writable)).toBe(expected);
+  });
+});

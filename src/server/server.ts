@@ -1,0 +1,179 @@
+/**
+ * Serves one machine to client processes: everything between a program under the shim and an OpenFile.
+ *
+ * Start, give a child `environment()`, stop. All files that are still open are released at stop.
+ */
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import type { Server as NetServer } from 'node:net';
+import { createServer } from 'node:net';
+import type { Tracer } from '../trace/events.ts';
+import { SILENT } from '../trace/events.ts';
+import { buildShim } from './build-shim.ts';
+import { ClientProcesses } from './client-processes.ts';
+import { Connection, type Shared } from './connection.ts';
+import { PrivateDirectory } from './directory.ts';
+import { EventFds } from './event-fds.ts';
+import { type Handle, Handles } from './handles.ts';
+import { errnoName, loadKeeper } from './keeper.ts';
+import type { ServedMachine } from './served-machine.ts';
+
+export interface ServerOptions {
+  readonly machine: ServedMachine;
+  readonly tracer?: Tracer;
+  /** Where to make the private folder; by default the user's runtime folder, or the temporary one. */
+  readonly directory?: string;
+  /** Told of our own mistakes; by default they go to stderr. The server lives on, and the call gets EIO. */
+  readonly onInternalError?: (error: unknown) => void;
+}
+
+/** What client processes hold of the server. All zero when they have gone. */
+export interface ClientCounts {
+  readonly processes: number;
+  readonly connections: number;
+  readonly handles: number;
+  readonly eventFds: number;
+}
+
+/** How often closed handles are looked for when nobody calls. */
+const IDLE_SWEEP_MS = 50;
+
+export class Server {
+  private readonly options: ServerOptions;
+  private readonly tracer: Tracer;
+  private readonly connections = new Set<Connection>();
+  private running: Running | null = null;
+
+  constructor(options: ServerOptions) {
+    this.options = options;
+    this.tracer = options.tracer ?? SILENT;
+  }
+
+  async start(): Promise<void> {
+    if (this.running) throw new Error('the server has been started already');
+    const built = buildShim();
+    const addon = loadKeeper(built.keeper);
+    const id = randomBytes(12).toString('hex');
+    const secret = randomBytes(16);
+    const handleNames = `uiommufd/${id}/`;
+    const keeper = addon.createKeeper(`${handleNames}keeper`, handleNames);
+    if (typeof keeper === 'number') throw new Error(`cannot listen for handles: ${errnoName(keeper)}`);
+
+    const handles = new Handles(addon, keeper, (handle) => this.released(handle));
+    const processes = new ClientProcesses(addon);
+    const eventFds = new EventFds(addon, keeper);
+    const { machine } = this.options;
+    const shared: Shared = {
+      machine,
+      tracer: this.tracer,
+      secret,
+      handles,
+      processes,
+      eventFds,
+      settle: () => this.settle(),
+      internalError: (error) => this.internalError(error),
+      note: (text) => {
+        if (this.tracer.on) this.tracer.emit({ type: 'note', from: 'server', text });
+      },
+    };
+    // Node pads an abstract name to the size of sockaddr_un in some versions: only a full one is the same in all.
+    const calls = `${handleNames}calls/`.padEnd(107, '-');
+    const listener = createServer((socket) => {
+      const connection = new Connection(shared, socket);
+      this.connections.add(connection);
+      socket.on('close', () => this.connections.delete(connection));
+    });
+    const directory = new PrivateDirectory(this.options.directory);
+    const sweeper = setInterval(() => this.sweep(), IDLE_SWEEP_MS).unref();
+    this.running = { library: built.library, shared, listener, directory, sweeper };
+    try {
+      listener.listen(`\0${calls}`);
+      await once(listener, 'listening');
+      listener.unref();
+      directory.fill(machine, { calls, keeper: `${handleNames}keeper`, handles: handleNames, secret }, addon);
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+  }
+
+  /** Ends all connections, releases all files, removes the private folder. Clients see their calls fail with EIO. */
+  async stop(): Promise<void> {
+    const running = this.running;
+    if (!running) return;
+    this.running = null;
+    clearInterval(running.sweeper);
+    running.listener.close();
+    for (const connection of this.connections) connection.destroy();
+    // Connections tell their handlers of the end in the next turn; files go after that.
+    while (this.connections.size > 0) await new Promise((resolve) => setImmediate(resolve));
+    running.shared.handles.close();
+    running.shared.eventFds.close();
+    running.shared.processes.close();
+    await running.directory.remove();
+  }
+
+  /** What a child process needs in its environment, besides what it has. */
+  environment(): Record<string, string> {
+    if (!this.running) throw new Error('the server is not running');
+    const { library, directory } = this.running;
+    const others = process.env.LD_PRELOAD;
+    return { LD_PRELOAD: others ? `${library}:${others}` : library, UIOMMUFD_CONFIG: directory.config };
+  }
+
+  get clients(): ClientCounts {
+    if (!this.running) return { processes: 0, connections: 0, handles: 0, eventFds: 0 };
+    const { handles, processes, eventFds } = this.running.shared;
+    handles.sweep();
+    return {
+      processes: processes.count,
+      connections: this.connections.size,
+      handles: handles.count,
+      eventFds: eventFds.count,
+    };
+  }
+
+  private sweep(): void {
+    if (!this.running) return;
+    const { handles, processes } = this.running.shared;
+    handles.sweep();
+    handles.prune();
+    processes.sweep();
+  }
+
+  private released(handle: Handle): void {
+    try {
+      handle.file.release();
+    } catch (error) {
+      this.internalError(error);
+    }
+    this.settle();
+    if (this.tracer.on) {
+      const { pid, name } = handle;
+      this.tracer.emit({ type: 'file', pid, file: name, call: 'close', offset: 0, length: 0, result: 0, reason: '' });
+    }
+  }
+
+  private settle(): void {
+    try {
+      this.options.machine.settle();
+    } catch (error) {
+      this.internalError(error);
+    }
+  }
+
+  private internalError(error: unknown): void {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    if (this.tracer.on) this.tracer.emit({ type: 'note', from: 'server', text: `internal error: ${text}` });
+    if (this.options.onInternalError) this.options.onInternalError(error);
+    else process.stderr.write(`uiommufd: internal error: ${text}\n`);
+  }
+}
+
+interface Running {
+  readonly library: string;
+  readonly shared: Shared;
+  readonly listener: NetServer;
+  readonly directory: PrivateDirectory;
+  readonly sweeper: NodeJS.Timeout;
+}

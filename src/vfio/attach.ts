@@ -1,0 +1,86 @@
+/** BIND_IOMMUFD, ATTACH_IOMMUFD_PT, DETACH_IOMMUFD_PT: which iommufd a device belongs to, and what translates for it. */
+import type { Dialect } from '../abi/dialects.ts';
+import { fail } from '../abi/errno.ts';
+import {
+  DeviceAttachIommufdPt,
+  DeviceBindIommufd,
+  DeviceDetachIommufdPt,
+  VFIO_DEVICE_ATTACH_PASID,
+  VFIO_DEVICE_BIND_FLAG_TOKEN,
+  VFIO_DEVICE_BIND_IOMMUFD,
+  VFIO_DEVICE_DETACH_PASID,
+} from '../abi/vfio.ts';
+import { IommufdContext } from '../iommufd/context.ts';
+import { NO_PASID } from '../iommufd/group.ts';
+import { copyStruct, readUser } from '../iommufd/user-memory.ts';
+import type { Call } from './call.ts';
+import type { Binding, VfioDevice } from './device.ts';
+
+const OUT_DEVID_AT = 12;
+const PT_ID_AT = 8;
+const UUID_BYTES = 16;
+
+/** @param bound this file has bound the device already */
+export function bindIommufd(device: VfioDevice, call: Call, bound: boolean): Binding {
+  const bind = takeBind(call, device.dialect);
+  const unknown = bind.flags & ~device.dialect.accepted.vfioBindFlags;
+  if (unknown) throw fail('EINVAL', `flags 0x${bind.flags.toString(16)} are not all known`);
+  if (bind.iommufd < 0) throw fail('EINVAL', `iommufd ${bind.iommufd} is negative`);
+  if (bound) throw fail('EINVAL', `${device.name} is bound by this file already`);
+  if (bind.flags & VFIO_DEVICE_BIND_FLAG_TOKEN) {
+    readUser(call.caller.memory, bind.tokenUuidPtr, new Uint8Array(UUID_BYTES));
+    throw fail('EINVAL', `a token is given, and ${device.name} has no virtual functions that need one`);
+  }
+  const file = call.caller.fileOf(bind.iommufd);
+  if (!file) throw fail('EBADF', `iommufd ${bind.iommufd} is not an open file of ours`);
+  if (!(file instanceof IommufdContext)) throw fail('EBADFD', `iommufd ${bind.iommufd} is a ${file.kind}`);
+  const binding = device.bind(file);
+  try {
+    call.write(OUT_DEVID_AT, u32Bytes(binding.device.id));
+  } catch (error) {
+    device.unbind();
+    throw error;
+  }
+  return binding;
+}
+
+/** Releases that know no more than the first version do not look beyond it. */
+function takeBind(call: Call, dialect: Dialect): InstanceType<typeof DeviceBindIommufd> {
+  const bind = call.take(DeviceBindIommufd, 'outDevid');
+  const layout = dialect.vfioCommands.get(VFIO_DEVICE_BIND_IOMMUFD & 0xff)!;
+  if (layout.size > layout.minimumSize) copyStruct(call.caller.memory, call.address, bind.argsz, bind.bytes);
+  return bind;
+}
+
+export function attachPt(device: VfioDevice, binding: Binding, call: Call): void {
+  const attach = call.take(DeviceAttachIommufdPt, 'ptId');
+  checkFlags(attach.flags, device.dialect.accepted.vfioAttachFlags);
+  const pasid = attach.flags & VFIO_DEVICE_ATTACH_PASID ? call.take(DeviceAttachIommufdPt, 'pasid').pasid : NO_PASID;
+  const { device: bound } = binding;
+  const hwptId = bound.attached(pasid) ? bound.replace(attach.ptId, pasid) : bound.attach(attach.ptId, pasid);
+  binding.pasids.add(pasid);
+  try {
+    call.write(PT_ID_AT, u32Bytes(hwptId));
+  } catch (error) {
+    bound.detach();
+    throw error;
+  }
+}
+
+export function detachPt(device: VfioDevice, binding: Binding, call: Call): void {
+  const { flags } = call.take(DeviceDetachIommufdPt, 'flags');
+  checkFlags(flags, device.dialect.accepted.vfioDetachFlags);
+  const pasid = flags & VFIO_DEVICE_DETACH_PASID ? call.take(DeviceDetachIommufdPt, 'pasid').pasid : NO_PASID;
+  binding.device.detach(pasid);
+  binding.pasids.delete(pasid);
+}
+
+function checkFlags(flags: number, known: number): void {
+  if (flags & ~known) throw fail('EINVAL', `flags 0x${flags.toString(16)} are not all known`);
+}
+
+function u32Bytes(value: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, value, true);
+  return bytes;
+}

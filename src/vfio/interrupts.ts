@@ -1,0 +1,301 @@
+/**
+ * Interrupts of a device on their way to the program's eventfds: the pin (INTx), MSI-X vectors, and the two that only
+ * vfio itself raises (ERR, REQ). One of INTx and MSI-X at a time.
+ */
+
+import { fail } from '../abi/errno.ts';
+import {
+  VFIO_IRQ_SET_ACTION_MASK,
+  VFIO_IRQ_SET_ACTION_TRIGGER,
+  VFIO_IRQ_SET_ACTION_TYPE_MASK,
+  VFIO_IRQ_SET_ACTION_UNMASK,
+  VFIO_IRQ_SET_DATA_BOOL,
+  VFIO_IRQ_SET_DATA_EVENTFD,
+  VFIO_IRQ_SET_DATA_NONE,
+  VFIO_PCI_ERR_IRQ_INDEX,
+  VFIO_PCI_INTX_IRQ_INDEX,
+  VFIO_PCI_MSI_IRQ_INDEX,
+  VFIO_PCI_MSIX_IRQ_INDEX,
+  VFIO_PCI_REQ_IRQ_INDEX,
+} from '../abi/vfio.ts';
+import type { InterruptTarget, PciFunction } from '../hardware/pci/pci-function.ts';
+import type { ClientProcess, EventFd } from '../iommufd/file.ts';
+import type { Tracer } from '../trace/events.ts';
+import { intxPending, setIntx, setMsix } from './pci-core.ts';
+
+/** SET_IRQS after its header was checked: what to do with which vectors, and the data behind the header. */
+export interface IrqRequest {
+  readonly index: number;
+  readonly flags: number;
+  readonly start: number;
+  readonly count: number;
+  readonly data: DataView;
+}
+
+type Slot = { eventFd: EventFd | null };
+
+export class DeviceInterrupts implements InterruptTarget {
+  private readonly fn: PciFunction;
+  private readonly tracer: Tracer;
+  /** VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX, or none. */
+  private mode: number | null;
+  private readonly pinSlot: Slot;
+  private pinMasked: boolean;
+  /** The program has INTx disable set in its COMMAND. */
+  private pinDisabled: boolean;
+  private readonly vectors: Map<number, EventFd>;
+  /** Vectors allocated when MSI-X was switched on: the number does not change until it is off again. */
+  private allocated: number;
+  private readonly errorSlot: Slot;
+  private readonly requestSlot: Slot;
+  private closed: boolean;
+
+  constructor(fn: PciFunction, tracer: Tracer) {
+    this.fn = fn;
+    this.tracer = tracer;
+    this.mode = null;
+    this.pinSlot = { eventFd: null };
+    this.pinMasked = false;
+    this.pinDisabled = false;
+    this.vectors = new Map();
+    this.allocated = 0;
+    this.errorSlot = { eventFd: null };
+    this.requestSlot = { eventFd: null };
+    this.closed = false;
+    fn.interruptTarget = this;
+  }
+
+  /** How many interrupts there are at `index`; 0 beyond the last. @param pin as the program sees it */
+  count(index: number, pin: number): number {
+    if (index === VFIO_PCI_INTX_IRQ_INDEX) return pin ? 1 : 0;
+    if (index === VFIO_PCI_MSIX_IRQ_INDEX) return this.fn.msix?.vectors ?? 0;
+    return index === VFIO_PCI_ERR_IRQ_INDEX || index === VFIO_PCI_REQ_IRQ_INDEX ? 1 : 0;
+  }
+
+  /** SET_IRQS. Only requests that carry eventfds take time. */
+  set(caller: ClientProcess, request: IrqRequest): void | Promise<void> {
+    const action = request.flags & VFIO_IRQ_SET_ACTION_TYPE_MASK;
+    const trigger = action === VFIO_IRQ_SET_ACTION_TRIGGER;
+    switch (request.index) {
+      case VFIO_PCI_INTX_IRQ_INDEX:
+        if (trigger) return this.setPin(caller, request);
+        if (action === VFIO_IRQ_SET_ACTION_MASK || action === VFIO_IRQ_SET_ACTION_UNMASK) {
+          return this.maskPin(request, action === VFIO_IRQ_SET_ACTION_MASK);
+        }
+        break;
+      case VFIO_PCI_MSI_IRQ_INDEX:
+      case VFIO_PCI_MSIX_IRQ_INDEX:
+        if (trigger) return this.setVectors(caller, request);
+        break;
+      case VFIO_PCI_ERR_IRQ_INDEX:
+        if (trigger) return this.setSlot(caller, this.errorSlot, request);
+        break;
+      case VFIO_PCI_REQ_IRQ_INDEX:
+        if (trigger) return this.setSlot(caller, this.requestSlot, request);
+        break;
+    }
+    throw fail('ENOTTY', `index ${request.index} does not take the action ${action}`);
+  }
+
+  /** The program changed INTx disable in its COMMAND. */
+  setPinDisabled(disabled: boolean): void {
+    this.pinDisabled = disabled;
+    if (disabled) this.mask();
+    else this.unmask();
+  }
+
+  message(vector: number): void {
+    const eventFd = this.mode === VFIO_PCI_MSIX_IRQ_INDEX ? this.vectors.get(vector) : undefined;
+    if (eventFd) this.signal(VFIO_PCI_MSIX_IRQ_INDEX, vector, eventFd);
+  }
+
+  pin(): void {
+    if (this.mode !== VFIO_PCI_INTX_IRQ_INDEX || this.pinMasked || !intxPending(this.fn)) return;
+    setIntx(this.fn, false);
+    this.pinMasked = true;
+    this.signalPin();
+  }
+
+  /** The device is closed: every eventfd goes back. */
+  close(): void {
+    this.closed = true;
+    this.disable();
+    replace(this.errorSlot, null);
+    replace(this.requestSlot, null);
+    this.fn.interruptTarget = null;
+  }
+
+  private disable(): void {
+    if (this.mode === VFIO_PCI_INTX_IRQ_INDEX) replace(this.pinSlot, null);
+    if (this.mode === VFIO_PCI_MSIX_IRQ_INDEX) {
+      setMsix(this.fn, false);
+      for (const vector of [...this.vectors.keys()]) this.setVector(vector, null);
+    }
+    this.mode = null;
+  }
+
+  // INTx
+
+  private setPin(caller: ClientProcess, request: IrqRequest): void | Promise<void> {
+    const { flags, start, count, data } = request;
+    if (this.mode === VFIO_PCI_INTX_IRQ_INDEX && count === 0 && flags & VFIO_IRQ_SET_DATA_NONE) return this.disable();
+    this.checkMode(VFIO_PCI_INTX_IRQ_INDEX, true);
+    checkOne(start, count);
+    if (flags & VFIO_IRQ_SET_DATA_EVENTFD) return this.setPinEventFd(caller, data.getInt32(0, true));
+    this.checkMode(VFIO_PCI_INTX_IRQ_INDEX, false);
+    if (flags & VFIO_IRQ_SET_DATA_NONE || data.getUint8(0)) this.signalPin();
+  }
+
+  private async setPinEventFd(caller: ClientProcess, fd: number): Promise<void> {
+    const unchanged = (): void => this.checkMode(VFIO_PCI_INTX_IRQ_INDEX, true);
+    const eventFd = fd < 0 ? null : await this.obtain(caller, fd, unchanged);
+    if (this.mode === null) {
+      this.mode = VFIO_PCI_INTX_IRQ_INDEX;
+      this.pinMasked = this.pinDisabled;
+      setIntx(this.fn, !this.pinMasked);
+    }
+    replace(this.pinSlot, eventFd);
+  }
+
+  private maskPin({ flags, start, count, data }: IrqRequest, masked: boolean): void {
+    this.checkMode(VFIO_PCI_INTX_IRQ_INDEX, false);
+    checkOne(start, count);
+    if (flags & VFIO_IRQ_SET_DATA_EVENTFD) {
+      throw fail('ENOTTY', 'the pin is masked and unmasked by calls only: we do not watch eventfds of a program');
+    }
+    if (flags & VFIO_IRQ_SET_DATA_BOOL && !data.getUint8(0)) return;
+    if (masked) this.mask();
+    else this.unmask();
+  }
+
+  private mask(): void {
+    setIntx(this.fn, false);
+    if (this.mode === VFIO_PCI_INTX_IRQ_INDEX) this.pinMasked = true;
+  }
+
+  private unmask(): void {
+    if (this.mode !== VFIO_PCI_INTX_IRQ_INDEX) {
+      setIntx(this.fn, true);
+    } else if (this.pinMasked && !this.pinDisabled) {
+      if (intxPending(this.fn)) this.signalPin();
+      else {
+        this.pinMasked = false;
+        setIntx(this.fn, true);
+      }
+    }
+  }
+
+  private signalPin(): void {
+    if (this.pinDisabled || !this.pinSlot.eventFd) return;
+    this.signal(VFIO_PCI_INTX_IRQ_INDEX, 0, this.pinSlot.eventFd);
+  }
+
+  // MSI-X
+
+  private setVectors(caller: ClientProcess, request: IrqRequest): void | Promise<void> {
+    const { index, flags, start, count, data } = request;
+    if (this.mode === index && count === 0 && flags & VFIO_IRQ_SET_DATA_NONE) return this.disable();
+    this.checkMode(index, true);
+    if (flags & VFIO_IRQ_SET_DATA_EVENTFD) return this.setVectorEventFds(caller, start, count, data);
+    this.checkMode(index, false);
+    for (let i = 0; i < count; i++) {
+      const eventFd = this.vectors.get(start + i);
+      if (eventFd && (flags & VFIO_IRQ_SET_DATA_NONE || data.getUint8(i))) this.signal(index, start + i, eventFd);
+    }
+  }
+
+  /** One after the other; when one fails, those of this request are off, and MSI-X too if it was off before. */
+  private async setVectorEventFds(caller: ClientProcess, start: number, count: number, data: DataView): Promise<void> {
+    const enabling = this.mode === null;
+    const unchanged = (): void => this.checkMode(VFIO_PCI_MSIX_IRQ_INDEX, false);
+    if (enabling) {
+      if (start + count === 0) throw fail('ERANGE', 'start and count are 0: MSI-X needs a vector to be switched on');
+      setMsix(this.fn, true);
+      this.mode = VFIO_PCI_MSIX_IRQ_INDEX;
+      this.allocated = start + count;
+    }
+    for (let vector = start; vector < start + count; vector++) {
+      try {
+        this.setVector(vector, null);
+        const fd = data.getInt32(4 * (vector - start), true);
+        if (fd < 0) continue;
+        this.checkAllocated(vector);
+        this.setVector(vector, await this.obtain(caller, fd, unchanged));
+      } catch (error) {
+        for (let set = start; set <= vector; set++) this.setVector(set, null);
+        if (enabling) this.disable();
+        throw error;
+      }
+    }
+  }
+
+  private checkAllocated(vector: number): void {
+    if (vector < this.allocated) return;
+    throw fail('EINVAL', `vector ${vector} is not among the ${this.allocated} allocated when MSI-X was switched on`);
+  }
+
+  private setVector(vector: number, eventFd: EventFd | null): void {
+    this.vectors.get(vector)?.release();
+    if (eventFd) this.vectors.set(vector, eventFd);
+    else if (!this.vectors.delete(vector)) return;
+    this.fn.maskVector(vector, eventFd === null);
+  }
+
+  // ERR and REQ
+
+  private setSlot(caller: ClientProcess, slot: Slot, { flags, index, count, data }: IrqRequest): void | Promise<void> {
+    if (flags & VFIO_IRQ_SET_DATA_NONE) {
+      if (!slot.eventFd) throw fail('EINVAL', `no eventfd is set at index ${index}`);
+      if (count) this.signal(index, 0, slot.eventFd);
+      else replace(slot, null);
+      return;
+    }
+    if (count === 0) throw fail('EINVAL', `count is 0 at index ${index}, and data was announced`);
+    if (flags & VFIO_IRQ_SET_DATA_BOOL) {
+      if (data.getUint8(0) && slot.eventFd) this.signal(index, 0, slot.eventFd);
+      return;
+    }
+    return this.setSlotEventFd(caller, slot, data.getInt32(0, true));
+  }
+
+  private async setSlotEventFd(caller: ClientProcess, slot: Slot, fd: number): Promise<void> {
+    if (fd < -1) throw fail('EINVAL', `fd ${fd} is neither a descriptor nor -1`);
+    replace(slot, fd === -1 ? null : await this.obtain(caller, fd, () => {}));
+  }
+
+  // All of them
+
+  /** @param orNone no interrupts at all will do, too */
+  private checkMode(index: number, orNone: boolean): void {
+    if (this.mode === index || (orNone && this.mode === null)) return;
+    throw fail('EINVAL', `interrupts at index ${index} are asked for, in use are ${this.mode ?? 'none'}`);
+  }
+
+  /** While the eventfd is on the way the program may close the device, or call again: `check` throws if that matters. */
+  private async obtain(caller: ClientProcess, fd: number, check: () => void): Promise<EventFd> {
+    const eventFd = await caller.eventFd(fd);
+    try {
+      if (this.closed) throw fail('ENODEV', 'the device was closed meanwhile');
+      check();
+      return eventFd;
+    } catch (error) {
+      eventFd.release();
+      throw error;
+    }
+  }
+
+  private signal(index: number, vector: number, eventFd: EventFd): void {
+    if (this.tracer.on) this.tracer.emit({ type: 'interrupt', device: this.fn.name, index, vector });
+    eventFd.signal();
+  }
+}
+
+function replace(slot: Slot, eventFd: EventFd | null): void {
+  slot.eventFd?.release();
+  slot.eventFd = eventFd;
+}
+
+function checkOne(start: number, count: number): void {
+  if (start !== 0 || count !== 1)
+    throw fail('EINVAL', `start ${start} and count ${count} are given, the pin is 0 and 1`);
+}

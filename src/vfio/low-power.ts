@@ -1,0 +1,35 @@
+/** The low power state that a program may put its device in. Any access wakes it; an eventfd may tell so. */
+import { fail } from '../abi/errno.ts';
+import type { EventFd } from '../iommufd/file.ts';
+
+export class LowPower {
+  private entered: boolean;
+  private wakeup: EventFd | null;
+
+  constructor() {
+    this.entered = false;
+    this.wakeup = null;
+  }
+
+  enter(wakeup: EventFd | null): void {
+    if (this.entered) {
+      wakeup?.release();
+      throw fail('EINVAL', 'the device is in low power already');
+    }
+    this.entered = true;
+    this.wakeup = wakeup;
+  }
+
+  /** The device is accessed. Without an eventfd it may sleep again afterwards, with one it stays awake. */
+  access(): void {
+    if (!this.wakeup) return;
+    this.wakeup.signal();
+    this.exit();
+  }
+
+  exit(): void {
+    this.entered = false;
+    this.wakeup?.release();
+    this.wakeup = null;
+  }
+}

@@ -1,0 +1,98 @@
+/** What a host kernel's PCI core does to a function: save and restore its state, reset it, switch parts of it. */
+import type { PciFunction } from '../hardware/pci/pci-function.ts';
+import {
+  COMMAND,
+  COMMAND_INTX_DISABLE,
+  COMMAND_MASTER,
+  COMMAND_MEMORY,
+  DEVCTL_FLR,
+  MSIX_CONTROL_ENABLE,
+  STATUS,
+  STATUS_INTERRUPT,
+} from '../hardware/pci/spec/config-space.ts';
+
+const BAR0_WORDS = [0x10, 0x14];
+
+/** Registers that a saved state holds beside BAR0; COMMAND comes last, when the addresses are right again. */
+const SAVED = [
+  'CACHE_LINE_SIZE',
+  'INTERRUPT_LINE',
+  'DEVCTL',
+  'LNKCTL',
+  'DEVCTL2',
+  'PMCSR',
+  'PRI_ALLOCATION',
+  'PRI_CONTROL',
+  'PASID_CONTROL',
+  'ATS_CONTROL',
+  'MSIX_CONTROL',
+  'COMMAND',
+] as const;
+
+export interface SavedState {
+  readonly bar0: readonly number[];
+  readonly registers: ReadonlyMap<string, number>;
+  /** MSI-X vectors that are not masked. */
+  readonly vectors: readonly number[];
+}
+
+export function saveState(fn: PciFunction): SavedState {
+  const present = SAVED.filter((name) => fn.config.has(name));
+  const vectors = Array.from({ length: fn.msix?.vectors ?? 0 }, (_, vector) => vector);
+  return {
+    bar0: BAR0_WORDS.map((offset) => fn.readConfig(offset, 4)),
+    registers: new Map(present.map((name) => [name, fn.config.get(name)])),
+    vectors: vectors.filter((vector) => !fn.msix!.isMasked(vector)),
+  };
+}
+
+export function restoreState(fn: PciFunction, state: SavedState): void {
+  for (const [i, offset] of BAR0_WORDS.entries()) fn.writeConfig(offset, 4, state.bar0[i]!);
+  for (const vector of state.vectors) fn.maskVector(vector, false);
+  for (const [name, value] of state.registers) writeRegister(fn, name, value);
+}
+
+/** Function level reset. The function comes back as it was configured; only the device behind BAR0 has forgotten. */
+export function resetFunction(fn: PciFunction): void {
+  const state = saveState(fn);
+  fn.writeConfig(COMMAND, 2, COMMAND_INTX_DISABLE);
+  writeRegister(fn, 'DEVCTL', fn.config.get('DEVCTL') | DEVCTL_FLR);
+  restoreState(fn, state);
+}
+
+export function setMaster(fn: PciFunction, on: boolean): void {
+  changeCommand(fn, COMMAND_MASTER, on);
+}
+
+export function setMemoryDecode(fn: PciFunction, on: boolean): void {
+  changeCommand(fn, COMMAND_MEMORY, on);
+}
+
+/** Whether the function may assert its interrupt pin. */
+export function setIntx(fn: PciFunction, on: boolean): void {
+  changeCommand(fn, COMMAND_INTX_DISABLE, !on);
+}
+
+/** The interrupt pin would be asserted, were it not disabled. */
+export function intxPending(fn: PciFunction): boolean {
+  return (fn.readConfig(STATUS, 2) & STATUS_INTERRUPT) !== 0;
+}
+
+/** Switching MSI-X on takes the pin away; all vectors start masked. */
+export function setMsix(fn: PciFunction, on: boolean): void {
+  const control = fn.config.get('MSIX_CONTROL');
+  if (on) setIntx(fn, false);
+  else for (let vector = 0; vector < fn.msix!.vectors; vector++) fn.maskVector(vector, true);
+  writeRegister(fn, 'MSIX_CONTROL', on ? control | MSIX_CONTROL_ENABLE : control & ~MSIX_CONTROL_ENABLE);
+  if (!on) setIntx(fn, true);
+}
+
+function changeCommand(fn: PciFunction, bit: number, on: boolean): void {
+  const command = fn.readConfig(COMMAND, 2);
+  fn.writeConfig(COMMAND, 2, on ? command | bit : command & ~bit);
+}
+
+function writeRegister(fn: PciFunction, name: string, value: number): void {
+  const size = name === 'PRI_ALLOCATION' ? 4 : name === 'CACHE_LINE_SIZE' || name === 'INTERRUPT_LINE' ? 1 : 2;
+  fn.writeConfig(fn.config.offsetOf(name), size, value);
+}

@@ -1,0 +1,75 @@
+/** RESET and the hot reset pair. A hot reset goes over the bus, so it hits every device there. */
+import { fail } from '../abi/errno.ts';
+import {
+  PciDependentDevice,
+  PciHotReset,
+  PciHotResetInfo,
+  VFIO_PCI_DEVID_OWNED,
+  VFIO_PCI_HOT_RESET_FLAG_DEV_ID,
+  VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED,
+} from '../abi/vfio.ts';
+import type { PciFunction } from '../hardware/pci/pci-function.ts';
+import { PMCSR_POWER_STATE } from '../hardware/pci/spec/config-space.ts';
+import type { Call } from './call.ts';
+import type { Binding, VfioDevice } from './device.ts';
+import { resetFunction } from './pci-core.ts';
+
+/** VFIO_PCI_DEVID_NOT_OWNED as the u32 that the struct holds. */
+const NOT_OWNED = 0xffff_ffff;
+
+export function reset(device: VfioDevice): void {
+  resetPowered(device.fn);
+}
+
+export function getHotResetInfo(device: VfioDevice, binding: Binding, call: Call): void {
+  const info = call.take(PciHotResetInfo, 'count');
+  const devices = affected(device);
+  info.flags = 0;
+  info.count = devices.length;
+  if (devices.length > Math.floor((info.argsz - PciHotResetInfo.size) / PciDependentDevice.size)) {
+    call.write(0, info.bytes);
+    throw fail('ENOSPC', `argsz ${info.argsz} does not hold the ${devices.length} devices of the bus`);
+  }
+  const ids = devices.map((other) => deviceId(other, binding));
+  const owned = ids.includes(NOT_OWNED) ? 0 : VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
+  info.flags = VFIO_PCI_HOT_RESET_FLAG_DEV_ID | owned;
+  for (const [i, other] of devices.entries()) {
+    const entry = new PciDependentDevice();
+    const { segment, bus, device: slot, function: number } = other.address;
+    entry.devid = ids[i]!;
+    entry.segment = segment;
+    entry.bus = bus;
+    entry.devfn = (slot << 3) | number;
+    call.write(PciHotResetInfo.size + i * PciDependentDevice.size, entry.bytes);
+  }
+  call.write(0, info.bytes);
+}
+
+export function hotReset(device: VfioDevice, binding: Binding, call: Call): void {
+  const { flags, count } = call.take(PciHotReset, 'count');
+  if (flags) throw fail('EINVAL', `flags 0x${flags.toString(16)} are not 0`);
+  if (count) throw fail('EINVAL', `count is ${count}: a device opened by its own node proves ownership by its iommufd`);
+  const devices = affected(device);
+  const foreign = devices.find((other) => deviceId(other, binding) === NOT_OWNED);
+  if (foreign) throw fail('EINVAL', `${foreign.name} on the same bus does not belong to the caller's iommufd`);
+  for (const other of devices) resetPowered(other.fn);
+}
+
+/** ENODEV on a root bus, which nothing can reset. */
+function affected(device: VfioDevice): readonly VfioDevice[] {
+  if (device.address.bus === 0) throw fail('ENODEV', `${device.fn.name} is on a root bus`);
+  return device.bus;
+}
+
+/** ID of a device in the iommufd of `binding`. OWNED: of its group, but not bound itself. */
+function deviceId(other: VfioDevice, { device }: Binding): number {
+  const bound = other.binding?.device;
+  if (bound) return bound.context === device.context ? bound.id : NOT_OWNED;
+  return device.context.groups.has(other.group) ? VFIO_PCI_DEVID_OWNED : NOT_OWNED;
+}
+
+function resetPowered(fn: PciFunction): void {
+  const offset = fn.config.offsetOf('PMCSR');
+  fn.writeConfig(offset, 2, fn.readConfig(offset, 2) & ~PMCSR_POWER_STATE);
+  resetFunction(fn);
+}

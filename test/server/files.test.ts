@@ -1,0 +1,30 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { Harness } from './harness.ts';
+
+const harness = new Harness();
+let program: string;
+
+beforeAll(async () => {
+  await harness.server.start();
+  program = harness.compile('files');
+});
+afterAll(() => harness.stop());
+afterEach(() => harness.nothingIsLeft());
+
+describe('a program under the shim', () => {
+  it.each([
+    ['opens device nodes on the lowest free descriptor, with the errnos of a real folder', 'simple'],
+    ['opens them by every way to name them', 'ways-to-open'],
+    ['may copy descriptors: the file lives as long as one of them', 'copies'],
+    ['sees character devices with their numbers, by path, by descriptor and in directories', 'stats'],
+    ['sees absolute paths as if our folder were the root', 'paths'],
+    ['reads and writes at positions and through vectors', 'read-write'],
+    ['gets EFAULT for wild pointers, and never a signal', 'wild'],
+    ['can have pinned what is mapped with the right protection, without a hole', 'pinnable'],
+  ])('%s', (_, scenario) => harness.passes(program, scenario));
+
+  it('gets descriptors made, looked up and taken back by handlers', async () => {
+    await harness.passes(program, 'handlers');
+    expect(harness.errors.splice(0)).toEqual([new TypeError('an invariant of ours is broken')]);
+  });
+});

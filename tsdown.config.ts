@@ -1,0 +1,28 @@
+import { writeFile } from 'node:fs/promises';
+import { defineConfig } from 'tsdown';
+
+const common = {
+  format: 'esm',
+  platform: 'node',
+  target: 'node20.19',
+  fixedExtension: false,
+  // The package installs and starts without fetching anything: what it uses is in the bundle.
+  noExternal: ['commander', 'zod'],
+  inlineOnly: false,
+} as const;
+
+export default defineConfig([
+  { ...common, entry: { cli: 'src/cli/main.ts' }, dts: false },
+  {
+    ...common,
+    entry: { index: 'src/index.ts', abi: 'src/abi/index.ts' },
+    dts: true,
+    hooks: {
+      'build:done': async () => {
+        const { machineSchema } = await import(new URL('./dist/index.js', import.meta.url).href);
+        const schema = JSON.stringify(machineSchema(), null, 2);
+        await writeFile(new URL('./dist/machine.schema.json', import.meta.url), `${schema}\n`);
+      },
+    },
+  },
+]);
