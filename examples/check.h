@@ -21,7 +21,6 @@ __attribute__((format(printf, 2, 3))) static void check(bool good, const char *s
 	vprintf(sentence, arguments);
 	va_end(arguments);
 	printf("\n");
-	fflush(stdout);
 	if (!good)
 		failures++;
 }

@@ -501,6 +501,7 @@ int main(void)
 	static struct side sides[2] = { { .label = 'A' }, { .label = 'B' } };
 	struct side *a = &sides[0], *b = &sides[1], *side;
 
+	setlinebuf(stdout);
 	find_devices_behind_two_iommus(&a->device, &b->device);
 	iommufd = must(open("/dev/iommu", O_RDWR | O_CLOEXEC), "open of /dev/iommu");
 	map_guest_ram();

@@ -4,40 +4,53 @@
  * once the front of a path is replaced the kernel does the rest: links, "..", directories, descriptors of directories.
  */
 #include <fcntl.h>
-#include <sys/uio.h>
 
 #include "shim.h"
 
 #define PAGE 4096UL /* the smallest there is: a piece that does not cross it is all there or not at all */
 
+/*
+ * Can the page of `at` be read? The kernel copies a signal mask before it looks at what to do with it: EINVAL for an
+ * unknown "how" tells that it could. 70 ns; process_vm_readv on ourselves, which sandboxes refuse besides, takes 1400.
+ */
+static bool readable(const void *at)
+{
+	int kept = errno;
+	if ((uintptr_t)at < PAGE)
+		return false; /* NULL would mean: no mask */
+	bool faults = syscall(SYS_rt_sigprocmask, -1, (uintptr_t)at & ~7UL, NULL, 8UL) != 0 && errno == EFAULT;
+	errno = kept;
+	return !faults;
+}
+
+static size_t rest_of_page(const void *at, size_t most)
+{
+	size_t rest = PAGE - ((uintptr_t)at & (PAGE - 1));
+	return rest < most ? rest : most;
+}
+
 bool copy_in(void *into, const void *from, size_t size)
 {
-	struct iovec local = { into, size }, remote = { (void *)from, size };
-	int kept = errno;
-	long n = syscall(SYS_process_vm_readv, getpid(), &local, 1UL, &remote, 1UL, 0UL);
-	int error = errno;
-	errno = kept;
-	if (n >= 0)
-		return (size_t)n == size;
-	if (error == EFAULT)
-		return false;
-	memcpy(into, from, size); /* a sandbox refuses the call: trust the pointer, as libc would */
+	for (size_t done = 0, piece; done < size; done += piece) {
+		const char *at = (const char *)from + done;
+		piece = rest_of_page(at, size - done);
+		if (!readable(at))
+			return false;
+		memcpy((char *)into + done, at, piece);
+	}
 	return true;
 }
 
 /* Length of the string, which may be at any address; -1 when unreadable or too long. */
 static ssize_t copy_string(char *into, const char *from, size_t size)
 {
-	for (size_t done = 0; done < size;) {
-		size_t piece = PAGE - ((uintptr_t)(from + done) & (PAGE - 1));
-		if (piece > size - done)
-			piece = size - done;
-		if (!copy_in(into + done, from + done, piece))
+	for (size_t done = 0, piece; done < size; done += piece) {
+		piece = rest_of_page(from + done, size - done);
+		if (!readable(from + done))
 			return -1;
-		char *end = memchr(into + done, 0, piece);
+		char *end = memccpy(into + done, from + done, 0, piece);
 		if (end)
-			return end - into;
-		done += piece;
+			return end - into - 1;
 	}
 	return -1;
 }

@@ -24,6 +24,7 @@ export const ERRNO = {
   ESPIPE: 29,
   ERANGE: 34,
   EDEADLK: 35,
+  EBADE: 52,
   EOVERFLOW: 75,
   EBADFD: 77,
   EMSGSIZE: 90,

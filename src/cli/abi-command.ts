@@ -52,5 +52,5 @@ function describeCommand({ command, name, minimumSize, size }: CommandLayout): s
   const missing = UNSUPPORTED_COMMANDS[name];
   const bytes = minimumSize === size ? `${size}` : `${minimumSize}-${size}`;
   const line = `0x${command.toString(16)}  ${name.padEnd(36)} ${bytes.padStart(6)} bytes`;
-  return missing ? `${line}  not supported: ${missing}` : line;
+  return missing ? `${line}  refused: ${missing}` : line;
 }

@@ -1,6 +1,5 @@
 /** `uiommufd demo`: the bundled example with a live trace, in one dialect after the other, and what it showed. */
 import { spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Dialect } from '../abi/dialects.ts';
 import type { Server } from '../server/server.ts';
@@ -9,6 +8,7 @@ import { Printer } from '../trace/printer.ts';
 import { Trace } from '../trace/trace.ts';
 import { buildExample } from './build-example.ts';
 import { type Paint, painter } from './colours.ts';
+import { Output } from './output.ts';
 import { findDialect, type MachineOptions, withMachine } from './session.ts';
 import { type Finding, TapCounter, Witness } from './verdict.ts';
 
@@ -38,35 +38,36 @@ async function show(dialect: Dialect, options: DemoOptions, paint: Paint): Promi
   const witness = new Witness();
   const tap = new TapCounter();
   const printer = new Printer({ write: print, lookup: commandsOf(dialect), paint, all: options.traceAll ?? false });
+  const output = new Output((line) => {
+    tap.line(line);
+    printer.flush();
+    print(paint(line.startsWith('not ok') ? 'refused' : 'call', line));
+  });
   trace.add(witness.sink);
+  // What the program wrote before a call stands above the call's line.
+  trace.add(() => output.drain());
   if (!options.quiet) trace.add(printer.sink);
 
   print(`\n${paint('source', `--- examples/${EXAMPLE}.c, ${dialect.name} ---`)}`);
   const left = await withMachine(options, dialect, trace, async ({ server, machine }) => {
-    await runExample(server, program, (line) => {
-      tap.line(line);
-      printer.flush();
-      print(paint(line.startsWith('not ok') ? 'refused' : 'call', line));
-    });
+    await runExample(server, program, output.file);
     await clientsGone(server);
     return machine.leftovers();
   });
+  output.close();
   printer.flush();
   return [tap.finding(), ...witness.findings(), nothingLeft(left)];
 }
 
-/** Its standard output comes line by line; the rest is as in this process. */
-async function runExample(server: Server, program: string, onLine: (line: string) => void): Promise<void> {
+async function runExample(server: Server, program: string, stdout: number): Promise<void> {
   const child = spawn(program, [], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', stdout, 'inherit'],
     env: { ...process.env, ...server.environment() },
   });
-  const ended = new Promise<void>((resolve, reject) => {
+  await new Promise<void>((resolve, reject) => {
     child.on('error', reject);
     child.on('close', () => resolve());
   });
-  createInterface({ input: child.stdout }).on('line', onLine);
-  await ended;
 }
 
 /** The kernel tells the server a moment later that a process has ended. */

@@ -50,7 +50,7 @@ describe('the witness of a demo', () => {
     const { memory } = findings(dma('x', true, 5), dma('y', false, 5));
     expect(memory).toEqual({
       good: true,
-      sentence: 'one stage 2 behind both SMMUs: y read what x wrote, at PA 0x5000',
+      sentence: 'both SMMUs lead to the same memory: y read what x wrote, at PA 0x5000',
     });
   });
 

@@ -69,7 +69,7 @@ export class Witness {
     const good = this.handover !== '';
     return {
       good,
-      sentence: `one stage 2 behind both SMMUs: ${this.handover || 'no page passed from device to device'}`,
+      sentence: `both SMMUs lead to the same memory: ${this.handover || 'no page passed from device to device'}`,
     };
   }
 

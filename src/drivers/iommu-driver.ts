@@ -64,6 +64,10 @@ export interface PagingDomain {
   unmap(iova: bigint, length: bigint): void;
   /** Physical address behind `iova`, or null when not mapped. */
   physical(iova: bigint): number | null;
+  /** Present with `dirtyTracking`: whether writes of devices are recorded. The core clears old records before it says true. */
+  setDirtyTracking?(on: boolean): void;
+  /** Present with `dirtyTracking`: reports what was written of [iova, iova + length), in order, and forgets it when `clear`. */
+  readDirty?(iova: bigint, length: bigint, clear: boolean, report: (iova: bigint, length: bigint) => void): void;
   free(): void;
 }
 
@@ -81,6 +85,18 @@ export type Domain = PagingDomain | NestedDomain;
 /** Receives the driver's events of one vIOMMU: `type` of the vEVENTQ, and the record's bytes with the virtual ID filled in. */
 export type EventSink = (type: number, record: Uint8Array) => void;
 
+/** The driver's half of a HW queue: guest memory that the hardware reads commands from, or writes records to, by itself. */
+export interface DriverHwQueue {
+  /** The queue that must not go before this one. */
+  readonly dependsOn: DriverHwQueue | null;
+  free(): void;
+}
+
+/** Pages that a vIOMMU lets its program map. */
+export interface MappableRegion {
+  readonly bytes: Uint8Array;
+}
+
 /** The driver's half of a vIOMMU: a slice of one pIOMMU holding a nesting parent. */
 export interface DriverViommu {
   readonly parent: PagingDomain;
@@ -93,6 +109,16 @@ export interface DriverViommu {
   /** A vDEVICE: from now on `virtualId` names `device` in this vIOMMU's commands and events. The core keeps IDs unique. */
   setVirtualDevice(device: DriverDevice, virtualId: bigint): void;
   unsetVirtualDevice(device: DriverDevice, virtualId: bigint): void;
+  /** Types of HW queue that initHwQueue knows; absent: the vIOMMU has no HW queues. */
+  readonly hwQueueTypes?: readonly number[];
+  /**
+   * A queue at `iova` of the parent, physically contiguous at `pa`, pinned by the core until it is freed. Errnos are the
+   * driver's own, for an index out of range, taken, or out of order.
+   */
+  initHwQueue?(type: number, index: number, iova: bigint, pa: number, length: bigint): DriverHwQueue;
+  /** What the program may map, if anything; regionPlaced() then tells the driver at which offset of /dev/iommu. */
+  readonly region?: MappableRegion | null;
+  regionPlaced?(offset: bigint): void;
   free(): void;
 }
 

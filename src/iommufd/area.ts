@@ -13,6 +13,11 @@ export class Area extends Interval {
   /** First page of `pages`, and the byte in it, that `start` maps. */
   readonly firstPage: number;
   readonly pageOffset: number;
+  /** An unmap waits for accesses to give it back: no new ones. */
+  closing: boolean;
+  /** Pins of accesses, and those among them that no unmap can get back. */
+  private held: number;
+  private locked: number;
 
   /** EPERM when `prot` asks for more than the pages were taken for. */
   constructor(iova: bigint, length: bigint, pages: Pages, startByte: bigint, prot: number) {
@@ -24,6 +29,29 @@ export class Area extends Interval {
     this.prot = prot;
     this.firstPage = Number(startByte / PAGE_BYTES);
     this.pageOffset = Number(startByte % PAGE_BYTES);
+    this.closing = false;
+    this.held = 0;
+    this.locked = 0;
+  }
+
+  /** An access has pinned part of it; `lock`: for good. */
+  hold(lock: boolean): void {
+    this.held++;
+    if (lock) this.locked++;
+  }
+
+  /** Ends one hold(). */
+  release(lock: boolean): void {
+    this.held--;
+    if (lock) this.locked--;
+  }
+
+  get isHeld(): boolean {
+    return this.held > 0;
+  }
+
+  get isLocked(): boolean {
+    return this.locked > 0;
   }
 
   /** The byte of `pages` that `iova` maps. */
@@ -73,7 +101,26 @@ export class Area extends Interval {
     domain.unmap(this.start, this.length);
   }
 
+  /** Two areas in place of this one, the first of which ends with `last`. `pinned`: the memory is, and stays so. */
+  split(last: bigint, pinned: boolean): Area[] {
+    const parts = [
+      new Area(this.start, last - this.start + 1n, this.pages, this.startByte(this.start), this.prot),
+      new Area(last + 1n, this.last - last, this.pages, this.startByte(last + 1n), this.prot),
+    ];
+    if (pinned) {
+      // First the parts, so that no page is without a pin in between.
+      for (const { firstPage, lastPage } of parts) this.pages.pin(firstPage, lastPage);
+      this.pages.unpin(this.firstPage, this.lastPage);
+    }
+    return parts;
+  }
+
+  /** The page of `pages` that `iova` maps. */
+  pageOf(iova: bigint): number {
+    return Number(this.startByte(iova) / PAGE_BYTES);
+  }
+
   private get lastPage(): number {
-    return Number(this.startByte(this.last) / PAGE_BYTES);
+    return this.pageOf(this.last);
   }
 }

@@ -6,11 +6,13 @@ import type { Dialect } from '../abi/dialects.ts';
 import { fail } from '../abi/errno.ts';
 import type { PinnedMemory } from '../memory/pinned-memory.ts';
 import type { Tracer } from '../trace/events.ts';
+import type { Handler } from './command.ts';
 import { dispatch } from './dispatch.ts';
 import { type ClientProcess, type OpenFile, POLLIN, POLLOUT } from './file.ts';
 import { hex } from './format.ts';
 import type { DeviceGroup } from './group.ts';
 import type { Ioas } from './ioas.ts';
+import { MmapRegions } from './mmap-regions.ts';
 import { ObjectTable } from './objects.ts';
 
 /** What an iommufd needs of its machine. */
@@ -19,6 +21,8 @@ export interface IommufdHost {
   readonly tracer: Tracer;
   /** Policy: an iommufd (a VM) may have one vIOMMU on each pIOMMU only. By default any number. */
   readonly oneViommuPerPiommu?: boolean;
+  /** IOMMU_TEST_CMD, on a machine with the mock driver and in a dialect that has the command. */
+  readonly testCommand?: Handler;
 }
 
 export interface IommufdOptions {
@@ -38,6 +42,8 @@ export class IommufdContext implements OpenFile {
   readonly objects: ObjectTable;
   /** Groups with a bound device, by their key. */
   readonly groups: Map<object, DeviceGroup>;
+  /** What objects let the program map. */
+  readonly mmapRegions: MmapRegions;
   /** The highest nr of the dialect's commands. */
   readonly lastCommand: number;
   /** What the VFIO type 1 ioctls work on. */
@@ -53,6 +59,7 @@ export class IommufdContext implements OpenFile {
     this.host = host;
     this.objects = new ObjectTable();
     this.groups = new Map();
+    this.mmapRegions = new MmapRegions();
     this.lastCommand = Math.max(...dialect.commands.keys());
     this.vfioIoas = null;
     this.rlimitMode = 0;

@@ -6,6 +6,7 @@ import { Errno, fail } from '../abi/errno.ts';
 import type { DriverDevice } from '../drivers/iommu-driver.ts';
 import { allOrNothing } from './all-or-nothing.ts';
 import type { IommufdContext } from './context.ts';
+import type { PageRequest } from './fault-queue.ts';
 import { claimDma, DeviceGroup, NO_PASID, releaseDma } from './group.ts';
 import { type Hwpt, HwptNested } from './hwpt-nested.ts';
 import { HwptPaging } from './hwpt-paging.ts';
@@ -21,33 +22,47 @@ export class IommufdDevice extends IommufdObject {
   readonly owner: string;
   /** What a vIOMMU knows it by. */
   virtualId: VirtualId | null;
+  /** Those of groups whose last one has not come yet. */
+  pageRequests: PageRequest[];
+  private readonly holdsContext: boolean;
 
-  constructor(context: IommufdContext, physical: DriverDevice, owner: string, group: DeviceGroup) {
+  constructor(
+    context: IommufdContext,
+    physical: DriverDevice,
+    owner: string,
+    group: DeviceGroup,
+    holdsContext: boolean,
+  ) {
     super();
     this.context = context;
     this.physical = physical;
     this.owner = owner;
     this.group = group;
     this.virtualId = null;
+    this.pageRequests = [];
+    this.holdsContext = holdsContext;
   }
 
   /**
    * Binds a device to an iommufd, which then stays until unbind(). EINVAL when the device's DMA does not snoop caches,
    * EPERM when another iommufd has a device of its group.
    * @param groupKey the same for all devices that no IOMMU can tell apart; by default the device is alone
+   * @param holdsContext false when it is an object of the iommufd that binds: the iommufd then ends without unbind()
    */
   static override bind(
     context: IommufdContext,
     physical: DriverDevice,
     owner: string,
     groupKey: object = physical,
+    holdsContext = true,
   ): IommufdDevice {
     if (!physical.cacheCoherent) throw fail('EINVAL', `DMA of ${owner} is not cache coherent`);
     claimDma(groupKey, context, owner);
-    const device = new IommufdDevice(context, physical, owner, DeviceGroup.of(context.groups, groupKey));
+    const group = DeviceGroup.of(context.groups, groupKey);
+    const device = new IommufdDevice(context, physical, owner, group, holdsContext);
     context.objects.reserve(device);
     context.objects.publish(device);
-    context.hold();
+    if (holdsContext) context.hold();
     return use(device);
   }
 
@@ -61,7 +76,7 @@ export class IommufdDevice extends IommufdObject {
     else this.virtualId?.unset();
     unuse(this);
     this.context.objects.remove(this.id);
-    this.context.drop();
+    if (this.holdsContext) this.context.drop();
   }
 
   destroy(): void {
@@ -75,14 +90,22 @@ export class IommufdDevice extends IommufdObject {
    * @returns the ID of the HWPT
    */
   attach(ptId: number, pasid = NO_PASID): number {
-    const id = this.changeTable(ptId, (hwpt) => this.attachHwpt(hwpt, pasid), pasid);
+    const id = this.changeTable(
+      ptId,
+      (hwpt) => this.attachHwpt(hwpt, pasid),
+      (hwpt) => this.attachAndFill(hwpt, pasid),
+    );
     use(this);
     return id;
   }
 
   /** Like attach(), when attached already. There is no moment without translation, and no change when it fails. */
   replace(ptId: number, pasid = NO_PASID): number {
-    return this.changeTable(ptId, (hwpt) => this.replaceHwpt(hwpt, pasid), pasid);
+    const change = (hwpt: Hwpt): void => this.replaceHwpt(hwpt, pasid);
+    return this.changeTable(ptId, change, (hwpt) => {
+      hwpt.fill();
+      change(hwpt);
+    });
   }
 
   /** Blocks DMA. Does nothing when not attached. */
@@ -96,9 +119,10 @@ export class IommufdDevice extends IommufdObject {
     return attachment?.devices.has(this) ? attachment.hwpt : null;
   }
 
-  private changeTable(ptId: number, change: (hwpt: Hwpt) => void, pasid: number): number {
+  /** Makes `change` to what `ptId` names; to a new domain of an IOAS, `changeToNew`, which fills it too. */
+  private changeTable(ptId: number, change: (hwpt: Hwpt) => void, changeToNew: (hwpt: HwptPaging) => void): number {
     const table = this.context.objects.get(ptId, IommufdObject, 'pt_id');
-    if (table instanceof Ioas) return this.autoDomain(table, change, pasid).id;
+    if (table instanceof Ioas) return (this.autoDomain(table, change) ?? this.newAutoDomain(table, changeToNew)).id;
     if (!(table instanceof HwptPaging || table instanceof HwptNested)) {
       throw fail('EINVAL', `pt_id ${ptId} is a ${table.kind}: an IOAS or HWPT is needed`);
     }
@@ -106,8 +130,8 @@ export class IommufdDevice extends IommufdObject {
     return table.id;
   }
 
-  /** The first automatic domain of `ioas` that takes the device, or a new one. */
-  private autoDomain(ioas: Ioas, change: (hwpt: Hwpt) => void, pasid: number): HwptPaging {
+  /** The first automatic domain of `ioas` that takes the device. */
+  private autoDomain(ioas: Ioas, change: (hwpt: Hwpt) => void): HwptPaging | null {
     for (const hwpt of ioas.hwpts) {
       if (!hwpt.auto) continue;
       try {
@@ -118,10 +142,14 @@ export class IommufdDevice extends IommufdObject {
         if (!(error instanceof Errno && error.code === 'EINVAL')) throw error;
       }
     }
+    return null;
+  }
+
+  private newAutoDomain(ioas: Ioas, change: (hwpt: HwptPaging) => void): HwptPaging {
     const { objects } = this.context;
     const hwpt = objects.reserve(HwptPaging.alloc(ioas, this, 0, null));
     try {
-      this.attachNew(hwpt, change, pasid);
+      change(hwpt);
     } catch (error) {
       objects.abort(hwpt);
       throw error;
@@ -131,14 +159,9 @@ export class IommufdDevice extends IommufdObject {
     return hwpt;
   }
 
-  /** A first attachment is made before the domain is filled, as kernels do; a replaced one must not see an empty domain. */
-  private attachNew(hwpt: HwptPaging, change: (hwpt: Hwpt) => void, pasid: number): void {
-    if (this.attached(pasid)) {
-      hwpt.fill();
-      change(hwpt);
-      return;
-    }
-    change(hwpt);
+  /** In this order, as kernels do: the IOVAs that the device reserves are checked before those that the domain lacks. */
+  private attachAndFill(hwpt: HwptPaging, pasid: number): void {
+    this.attachHwpt(hwpt, pasid);
     try {
       hwpt.fill();
     } catch (error) {
@@ -175,6 +198,7 @@ export class IommufdDevice extends IommufdObject {
         if (moves) device.unreserve(hwpt);
       },
     );
+    old.faultQueue?.abandon(attachment);
     attachment.hwpt = hwpt;
     for (const device of attachment.devices) {
       if (moves) device.unreserve(old);
@@ -188,7 +212,10 @@ export class IommufdDevice extends IommufdObject {
     const attachment = this.group.attachments.get(pasid);
     if (!attachment?.devices.delete(this)) return false;
     this.physical.attach(null, pasid);
-    if (attachment.devices.size === 0) this.group.attachments.delete(pasid);
+    if (attachment.devices.size === 0) {
+      this.group.attachments.delete(pasid);
+      attachment.hwpt.faultQueue?.abandon(attachment);
+    }
     if (pasid === NO_PASID) this.unreserve(attachment.hwpt);
     this.put(attachment.hwpt);
     return true;

@@ -2,12 +2,16 @@
 import { COMMAND_BUFFER_SIZE, type CommandLayout } from '../abi/dialects.ts';
 import { fail } from '../abi/errno.ts';
 import { IOMMUFD_CMD_BASE } from '../abi/ioctl.ts';
+import { IOMMU_TEST_CMD } from '../abi/iommufd-test.ts';
 import { Command, type Handler } from './command.ts';
 import type { IommufdContext } from './context.ts';
 import { destroy } from './destroy.ts';
+import { hwptGetDirtyBitmap, hwptSetDirtyTracking } from './dirty-tracking.ts';
+import { faultQueueAlloc } from './fault-queue.ts';
 import type { ClientProcess } from './file.ts';
 import { hex } from './format.ts';
 import { getHwInfo } from './hw-info.ts';
+import { hwQueueAlloc } from './hw-queue.ts';
 import { hwptAlloc } from './hwpt-alloc.ts';
 import { hwptInvalidate } from './invalidate.ts';
 import { ioasAlloc, ioasAllowIovas, ioasCopy, ioasIovaRanges, ioasMap, ioasUnmap } from './ioas.ts';
@@ -17,6 +21,7 @@ import { UNSUPPORTED_COMMANDS, unsupported } from './unsupported.ts';
 import { copyStruct, readUser } from './user-memory.ts';
 import { vdeviceAlloc, viommuSetVdevId, viommuUnsetVdevId } from './vdevice.ts';
 import { veventqAlloc } from './veventq.ts';
+import { type1Ioctl } from './vfio-compat/type1.ts';
 import { vfioIoas } from './vfio-ioas.ts';
 import { viommuAlloc } from './viommu.ts';
 import { virqAlloc } from './virq.ts';
@@ -24,9 +29,13 @@ import { virqAlloc } from './virq.ts';
 /** By name and not by number: numbers mean different commands in different dialects. */
 const HANDLERS: Readonly<Record<string, Handler>> = {
   IOMMU_DESTROY: destroy,
+  IOMMU_FAULT_QUEUE_ALLOC: faultQueueAlloc,
   IOMMU_GET_HW_INFO: getHwInfo,
   IOMMU_HWPT_ALLOC: hwptAlloc,
+  IOMMU_HWPT_GET_DIRTY_BITMAP: hwptGetDirtyBitmap,
   IOMMU_HWPT_INVALIDATE: hwptInvalidate,
+  IOMMU_HWPT_SET_DIRTY_TRACKING: hwptSetDirtyTracking,
+  IOMMU_HW_QUEUE_ALLOC: hwQueueAlloc,
   IOMMU_IOAS_ALLOC: ioasAlloc,
   IOMMU_IOAS_ALLOW_IOVAS: ioasAllowIovas,
   IOMMU_IOAS_COPY: ioasCopy,
@@ -79,8 +88,7 @@ function execute(
   call: Call | null,
 ): number | Promise<number> {
   const nr = number & 0xff;
-  if (nr < IOMMUFD_CMD_BASE || nr > context.lastCommand)
-    throw fail('ENOTTY', `${hex(number)} is no command of iommufd`);
+  if (nr < IOMMUFD_CMD_BASE || nr > context.lastCommand) return type1Ioctl(context, caller, number, address);
   const sizeBytes = new Uint8Array(SIZE_BYTES);
   readUser(caller.memory, address, sizeBytes);
   const size = new DataView(sizeBytes.buffer).getUint32(0, true);
@@ -93,7 +101,7 @@ function execute(
     call.before = bytes.slice(0, layout.size);
     call.after = bytes.subarray(0, layout.size);
   }
-  return run(new Command(context, caller, address, bytes, Math.min(size, layout.size)), handlerOf(layout));
+  return run(new Command(context, caller, address, bytes, Math.min(size, layout.size)), handlerOf(context, layout));
 }
 
 /** The struct by the size rules, with room for the newest layout of any command. */
@@ -104,8 +112,8 @@ function copyCommand(caller: ClientProcess, address: bigint, size: number, layou
   return bytes;
 }
 
-function handlerOf(layout: CommandLayout): Handler {
-  const handler = HANDLERS[layout.name];
+function handlerOf({ host }: IommufdContext, layout: CommandLayout): Handler {
+  const handler = layout.command === IOMMU_TEST_CMD ? host.testCommand : HANDLERS[layout.name];
   if (!handler) throw new Error(`${layout.name} has no handler`);
   return handler;
 }

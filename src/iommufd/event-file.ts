@@ -1,15 +1,17 @@
-/** The descriptor of a vEVENTQ or VIRQ: records are read from it, and it is readable while any wait. */
+/** The descriptor of a vEVENTQ, VIRQ or fault queue: records are read from it, and it is readable while any wait. */
 import { fail } from '../abi/errno.ts';
 import type { Tracer } from '../trace/events.ts';
-import { type ClientProcess, type OpenFile, POLLIN } from './file.ts';
+import { type ClientProcess, type OpenFile, POLLIN, POLLOUT } from './file.ts';
 import { tracedFileCall } from './traced.ts';
 
 /** What such a descriptor stands for. */
 export interface EventSource {
-  readonly kind: 'veventq' | 'virq';
+  readonly kind: 'veventq' | 'virq' | 'fault-queue';
   readonly waiting: boolean;
   /** @returns bytes read: whole records only, 0 when none waits or fits */
   read(caller: ClientProcess, address: bigint, count: number): number;
+  /** Takes answers, if there are any to give. @returns bytes taken */
+  write?(caller: ClientProcess, address: bigint, count: number): number;
   /** The descriptor is gone. */
   closed(): void;
 }
@@ -29,12 +31,12 @@ export class EventFile implements OpenFile {
     this.open = true;
   }
 
-  get kind(): 'veventq' | 'virq' {
+  get kind(): EventSource['kind'] {
     return this.source.kind;
   }
 
   get pollMask(): number {
-    return this.source.waiting ? POLLIN : 0;
+    return (this.source.waiting ? POLLIN : 0) | (this.source.write ? POLLOUT : 0);
   }
 
   read(caller: ClientProcess, address: bigint, count: number, position: bigint | null): number {
@@ -50,10 +52,12 @@ export class EventFile implements OpenFile {
     });
   }
 
-  write(_caller: ClientProcess, _address: bigint, _count: number, position: bigint | null): number {
-    throw position === null
-      ? fail('EINVAL', `a ${this.kind} cannot be written`)
-      : fail('ESPIPE', `a ${this.kind} has no positions to write to`);
+  write(caller: ClientProcess, address: bigint, count: number, position: bigint | null): number {
+    const { source } = this;
+    if (position !== null) throw fail('ESPIPE', `a ${this.kind} has no positions to write to`);
+    if (!source.write) throw fail('EINVAL', `a ${this.kind} cannot be written`);
+    const call = { file: this.kind, call: 'write', offset: 0, length: count } as const;
+    return tracedFileCall(this.tracer, caller, call, () => source.write!(caller, address, count));
   }
 
   ioctl(_caller: ClientProcess, command: number): never {

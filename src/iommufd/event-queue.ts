@@ -1,14 +1,12 @@
 /** What vEVENTQ and VIRQ have in common: events of one type of a vIOMMU, read through a descriptor. */
 import { fail } from '../abi/errno.ts';
 import type { Command } from './command.ts';
+import { openDescriptor } from './descriptor.ts';
 import { EventFile, type EventSource } from './event-file.ts';
 import type { ClientProcess } from './file.ts';
 import { hex } from './format.ts';
 import { IommufdObject, unuse, use } from './objects.ts';
 import type { Viommu } from './viommu.ts';
-
-/** O_CLOEXEC: so that a child program does not inherit the descriptor. */
-const O_CLOEXEC = 0o2000000;
 
 /** Records beyond this are lost, whatever depth was asked for: memory is not without end. */
 export const MOST_RECORDS = 2 ** 20;
@@ -48,21 +46,10 @@ export abstract class EventQueue extends IommufdObject implements EventSource {
    * Opens the descriptor in the calling process. While it is open the queue is in use and the iommufd stays.
    * Without `answered` (it writes the descriptor's number to the caller) there is no descriptor.
    */
-  async open(command: Command, answered: (fd: number) => void): Promise<void> {
+  open(command: Command, answered: (fd: number) => void): Promise<void> {
     use(this);
     this.context.hold();
-    try {
-      const fd = await command.caller.openFd(this.file, O_CLOEXEC);
-      try {
-        answered(fd);
-      } catch (error) {
-        await command.caller.closeFd(fd);
-        throw error;
-      }
-    } catch (error) {
-      this.file.release();
-      throw error;
-    }
+    return openDescriptor(command.caller, this.file, answered);
   }
 
   closed(): void {

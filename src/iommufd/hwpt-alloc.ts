@@ -3,10 +3,12 @@ import { fail } from '../abi/errno.ts';
 import { HwptAlloc, IOMMU_HWPT_DATA_NONE, IOMMU_HWPT_FAULT_ID_VALID } from '../abi/iommufd.ts';
 import type { Command } from './command.ts';
 import { IommufdDevice } from './device.ts';
+import { FaultQueue } from './fault-queue.ts';
 import { hex } from './format.ts';
 import { HwptNested } from './hwpt-nested.ts';
 import { HwptPaging } from './hwpt-paging.ts';
 import { Ioas } from './ioas.ts';
+import { use } from './objects.ts';
 import { CallerData } from './user-memory.ts';
 import { Viommu } from './viommu.ts';
 
@@ -32,7 +34,7 @@ export function hwptAlloc(command: Command): void {
     const what = base ? `is a ${base.kind}` : 'does not exist';
     throw fail('EINVAL', `pt_id ${c.ptId} ${what}: an IOAS, nesting parent or vIOMMU is needed`);
   }
-  if (c.flags & IOMMU_HWPT_FAULT_ID_VALID) throw fail('ENOENT', `fault_id ${c.faultId} does not exist`);
+  if (c.flags & IOMMU_HWPT_FAULT_ID_VALID) hwpt.faultQueue = use(objects.get(c.faultId, FaultQueue, 'fault_id'));
   c.outHwptId = hwpt.id;
   command.respond();
 }

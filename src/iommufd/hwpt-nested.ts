@@ -3,6 +3,7 @@ import { fail } from '../abi/errno.ts';
 import { IOMMU_HWPT_ALLOC_PASID, IOMMU_HWPT_FAULT_ID_VALID } from '../abi/iommufd.ts';
 import type { NestedDomain, UserData } from '../drivers/iommu-driver.ts';
 import type { IommufdDevice } from './device.ts';
+import type { FaultQueue } from './fault-queue.ts';
 import { hex } from './format.ts';
 import type { HwptPaging } from './hwpt-paging.ts';
 import { IommufdObject, unuse, use } from './objects.ts';
@@ -17,6 +18,8 @@ export class HwptNested extends IommufdObject {
   readonly base: HwptPaging | Viommu;
   readonly parent: HwptPaging;
   readonly pasidCompatible: boolean;
+  /** Where page requests of what is attached to it go. */
+  faultQueue: FaultQueue | null;
 
   constructor(domain: NestedDomain, base: HwptPaging | Viommu, parent: HwptPaging, flags: number) {
     super();
@@ -24,6 +27,7 @@ export class HwptNested extends IommufdObject {
     this.base = use(base);
     this.parent = parent;
     this.pasidCompatible = (flags & IOMMU_HWPT_ALLOC_PASID) !== 0;
+    this.faultQueue = null;
   }
 
   /** EOPNOTSUPP when the driver nests only inside vIOMMUs, EINVAL when `parent` is no nesting parent of its kind. */
@@ -58,6 +62,7 @@ export class HwptNested extends IommufdObject {
 
   destroy(): void {
     this.domain.free();
+    if (this.faultQueue) unuse(this.faultQueue);
     unuse(this.base);
   }
 }

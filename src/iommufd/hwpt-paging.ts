@@ -3,6 +3,7 @@ import { fail } from '../abi/errno.ts';
 import { IOMMU_HWPT_ALLOC_NEST_PARENT, IOMMU_HWPT_ALLOC_PASID, IOMMU_HWPT_FAULT_ID_VALID } from '../abi/iommufd.ts';
 import type { PagingDomain, UserData } from '../drivers/iommu-driver.ts';
 import type { IommufdDevice } from './device.ts';
+import type { FaultQueue } from './fault-queue.ts';
 import { hex } from './format.ts';
 import type { Ioas } from './ioas.ts';
 import { IommufdObject, unuse, use } from './objects.ts';
@@ -13,6 +14,8 @@ export class HwptPaging extends IommufdObject {
   readonly nestParent: boolean;
   /** May be attached to a PASID, or beside other PASIDs. */
   readonly pasidCompatible: boolean;
+  /** Where page requests of what is attached to it go. */
+  faultQueue: FaultQueue | null;
   /** Made by attaching a device to the IOAS; ends with the last attachment. */
   auto: boolean;
 
@@ -22,6 +25,7 @@ export class HwptPaging extends IommufdObject {
     this.domain = domain;
     this.nestParent = (flags & IOMMU_HWPT_ALLOC_NEST_PARENT) !== 0;
     this.pasidCompatible = (flags & IOMMU_HWPT_ALLOC_PASID) !== 0;
+    this.faultQueue = null;
     this.auto = false;
   }
 
@@ -56,6 +60,7 @@ export class HwptPaging extends IommufdObject {
   destroy(): void {
     if (this.ioas.hwpts.delete(this)) this.ioas.table.removeDomain(this.domain);
     this.domain.free();
+    if (this.faultQueue) unuse(this.faultQueue);
     unuse(this.ioas);
   }
 }

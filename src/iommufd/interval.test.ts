@@ -93,6 +93,16 @@ describe('an interval tree', () => {
     expect(Math.max(...intervals.slice(4000).map((i) => i.height))).toBeLessThanOrEqual(9);
   });
 
+  it('finds the smallest hole even where numbers are no longer exact', () => {
+    const tree = new IntervalTree<Interval>();
+    const base = 2n ** 64n - 2n ** 20n;
+    for (let i = 0n; i < 64n; i++) {
+      if (i !== 37n) tree.insert(new Interval(base + i * 3n, base + i * 3n + (i === 20n ? 1n : 2n)));
+    }
+    const room = (length: bigint) => tree.findFree(base, base + 191n, length, (start) => start);
+    expect([room(1n), room(2n), room(4n)]).toEqual([base + 62n, base + 111n, null]);
+  });
+
   it('reaches to the end of the 64-bit space', () => {
     const end = 2n ** 64n - 1n;
     const tree = new IntervalTree<Interval>();

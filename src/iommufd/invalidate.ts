@@ -32,7 +32,9 @@ function invalidate(command: Command, c: InstanceType<typeof HwptInvalidate>): I
     );
   }
   const entries = new CallerDataArray(command.caller.memory, c.dataType, c.entryLen, c.entryNum, c.dataUptr);
-  const target = command.context.objects.get(c.hwptId, IommufdObject, 'hwpt_id');
+  const { objects, dialect } = command.context;
+  const hasViommus = dialect.accepted.viommuTypes.length > 0;
+  const target = objects.get(c.hwptId, hasViommus ? IommufdObject : HwptNested, 'hwpt_id');
   if (target instanceof Viommu) return target.driver.invalidate(entries);
   if (!(target instanceof HwptNested)) {
     throw fail('EINVAL', `hwpt_id ${c.hwptId} is a ${target.kind}: a nested HWPT or vIOMMU is needed`);

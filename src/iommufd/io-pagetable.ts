@@ -8,19 +8,23 @@ import { allOrNothing } from './all-or-nothing.ts';
 import { Area } from './area.ts';
 import { hex, range } from './format.ts';
 import { IntervalTree } from './interval.ts';
-import { PAGE_BYTES, type Pages } from './pages.ts';
+import { PAGE_BYTES, type Piece } from './pages.ts';
 import { holes, merge, overlaps, type Span, within } from './spans.ts';
 import { max, min, U64_MAX } from './u64.ts';
 
 /** IOVAs are chosen with at most the alignment of a huge page. */
 const MAX_IOVA_ALIGNMENT = 2n ** 21n;
 
-/** A part of user memory, to be mapped. */
-export interface Piece {
-  readonly pages: Pages;
-  readonly startByte: bigint;
-  readonly length: bigint;
+/** Someone who uses what is mapped, but through no domain. */
+export interface IovaUser {
+  /** Its smallest page: IOVAs are aligned to it as long as it is here. */
+  readonly alignment: bigint;
+  /** Asks for pins back, when it can be asked. */
+  readonly unmapped: ((start: bigint, length: bigint) => void) | null;
 }
+
+/** How often users are asked for their pins before an unmap is given up. */
+const MOST_REQUESTS = 100;
 
 interface Reservation extends Span {
   readonly owner: object;
@@ -31,6 +35,7 @@ export class IoPageTable {
   /** Every IOVA, length and offset into a page is a multiple of this: the largest of the domains' smallest pages. */
   alignment: bigint;
   private readonly domains: PagingDomain[];
+  private readonly users: Set<IovaUser>;
   private reservations: Reservation[];
   private reserved: Span[];
   private allowed: Span[];
@@ -40,6 +45,7 @@ export class IoPageTable {
     this.areas = new IntervalTree();
     this.alignment = 1n;
     this.domains = [];
+    this.users = new Set();
     this.reservations = [];
     this.reserved = [];
     this.allowed = [];
@@ -89,15 +95,39 @@ export class IoPageTable {
 
   /**
    * Unmaps the areas of [iova, iova + length). ENOENT at the first one that lies partly outside; those before it are gone.
+   * @param gone is told the bytes of each area that is, for callers who want to know them even then
    * @returns bytes unmapped
    */
-  unmap(iova: bigint, length: bigint): bigint {
+  unmap(iova: bigint, length: bigint, gone?: (bytes: bigint) => void): bigint {
     if (length === 0n) throw fail('EINVAL', 'length is 0');
-    return this.unmapRange(iova, lastOf(iova, length));
+    return this.unmapRange(iova, lastOf(iova, length), gone);
   }
 
-  unmapAll(): bigint {
-    return this.unmapRange(0n, U64_MAX);
+  unmapAll(gone?: (bytes: bigint) => void): bigint {
+    return this.unmapRange(0n, U64_MAX, gone);
+  }
+
+  /**
+   * Makes two areas of the one around `last`, which becomes the last IOVA of the first one. Does nothing when there is no
+   * such area, or when `last` is its first or last IOVA. EINVAL when that cannot be: the domains may have one leaf there.
+   */
+  cut(last: bigint): void {
+    const area = this.areas.at(last);
+    if (!area || last === area.start || last === area.last) return;
+    const text = `the area ${range(area.start, area.last)}`;
+    if (area.closing) throw fail('EBUSY', `${text} is being unmapped`);
+    if ((last + 1n) % this.alignment || area.startByte(last + 1n) % this.alignment) {
+      throw fail('EINVAL', `a cut of ${text} at ${hex(last + 1n)} is not aligned to ${hex(this.alignment)}`);
+    }
+    if (area.isHeld) throw fail('EINVAL', `${text} is used by an access`);
+    if (this.domains.length && this.huge) throw fail('EINVAL', `${text} may be mapped by huge pages`);
+    this.areas.remove(area);
+    for (const part of area.split(last, this.domains.length > 0)) this.areas.insert(part);
+  }
+
+  /** Bit n set: every domain has leaves of 2^n bytes. All bits without a domain. */
+  get commonPageSizes(): bigint {
+    return this.domains.reduce((sizes, domain) => sizes & domain.pageSizes, U64_MAX);
   }
 
   /** Reserves [start, last] for `owner`: EADDRINUSE when an area or an allowed range is there. */
@@ -164,7 +194,23 @@ export class IoPageTable {
       else area.unfill([domain]);
     }
     this.unreserve(domain);
-    this.alignment = this.neededAlignment();
+    this.realign();
+  }
+
+  /** EADDRINUSE when what is mapped is not aligned as `user` needs it. */
+  addUser(user: IovaUser): void {
+    this.users.add(user);
+    try {
+      this.realign();
+    } catch (error) {
+      this.users.delete(user);
+      throw error;
+    }
+  }
+
+  removeUser(user: IovaUser): void {
+    this.users.delete(user);
+    this.realign();
   }
 
   get hugePages(): boolean {
@@ -180,9 +226,7 @@ export class IoPageTable {
     const before = this.huge;
     this.huge = on;
     try {
-      const alignment = this.neededAlignment();
-      this.checkAlignment(alignment);
-      this.alignment = alignment;
+      this.realign();
     } catch (error) {
       this.huge = before;
       throw error;
@@ -244,21 +288,42 @@ export class IoPageTable {
     throw fail('ENOSPC', `no free range of ${hex(length)} bytes with alignment ${hex(alignment)} is left`);
   }
 
-  private unmapRange(start: bigint, last: bigint): bigint {
+  private unmapRange(start: bigint, last: bigint, gone?: (bytes: bigint) => void): bigint {
     let unmapped = 0n;
     for (let area = this.areas.first(start, last); area; area = this.areas.first(area.last + 1n, last)) {
+      if (area.isLocked) throw fail('EBUSY', `the area ${range(area.start, area.last)} is used by a HW queue`);
       if (area.start < start || area.last > last) {
         throw fail('ENOENT', `${range(start, last)} cuts the area ${range(area.start, area.last)}`);
       }
+      this.takeBack(area);
       this.areas.remove(area);
       if (this.domains.length) area.unfill(this.domains);
       unmapped += area.length;
+      gone?.(area.length);
     }
     return unmapped;
   }
 
+  /** Asks users for their pins in `area`: EDEADLK when one does not answer. */
+  private takeBack(area: Area): void {
+    for (let requests = 0; area.isHeld; requests++) {
+      if (requests === MOST_REQUESTS)
+        throw fail('EDEADLK', `the area ${range(area.start, area.last)} is not given back`);
+      area.closing = true;
+      for (const user of this.users) user.unmapped?.(area.start, area.length);
+    }
+  }
+
+  private realign(): void {
+    const alignment = this.neededAlignment();
+    this.checkAlignment(alignment);
+    this.alignment = alignment;
+  }
+
   private neededAlignment(): bigint {
-    return this.domains.map(smallestPage).reduce(max, this.huge ? 1n : PAGE_BYTES);
+    const domains = this.domains.map(smallestPage);
+    const users = Array.from(this.users, (user) => user.alignment);
+    return [...domains, ...users].reduce(max, this.huge ? 1n : PAGE_BYTES);
   }
 
   /** EADDRINUSE when what is mapped does not obey a larger alignment. */

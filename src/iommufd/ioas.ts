@@ -19,7 +19,7 @@ import type { HwptPaging } from './hwpt-paging.ts';
 import { Interval, IntervalTree } from './interval.ts';
 import { IoPageTable } from './io-pagetable.ts';
 import { IommufdObject } from './objects.ts';
-import { PAGE_BYTES, Pages } from './pages.ts';
+import { userPiece } from './pages.ts';
 import { U64_MAX } from './u64.ts';
 import { readUser, writeUser } from './user-memory.ts';
 
@@ -60,12 +60,9 @@ export function ioasMap(command: Command): void {
   if (c.userVa + c.length > U64_MAX) {
     throw fail('EOVERFLOW', `user_va ${hex(c.userVa)} + length ${hex(c.length)} overflows 64 bits`);
   }
-  if (c.length === 0n || c.length > U64_MAX - PAGE_BYTES)
-    throw fail('EINVAL', `length ${hex(c.length)} is out of range`);
-  const startByte = c.userVa % PAGE_BYTES;
-  const writable = (prot & PROT_WRITE) !== 0;
-  const pages = new Pages(command.context.host.pinned, command.caller.memory, c.userVa - startByte, writable);
-  c.iova = ioas.table.map([{ pages, startByte, length: c.length }], fixed ? c.iova : null, prot);
+  const { pinned } = command.context.host;
+  const piece = userPiece(pinned, command.caller.memory, c.userVa, c.length, (prot & PROT_WRITE) !== 0);
+  c.iova = ioas.table.map([piece], fixed ? c.iova : null, prot);
   command.respond();
 }
 

@@ -5,7 +5,19 @@
  */
 import { fail } from '../abi/errno.ts';
 
-export type ObjectKind = 'ioas' | 'hwpt-paging' | 'hwpt-nested' | 'device' | 'viommu' | 'vdevice' | 'veventq' | 'virq';
+export type ObjectKind =
+  | 'ioas'
+  | 'hwpt-paging'
+  | 'hwpt-nested'
+  | 'device'
+  | 'viommu'
+  | 'vdevice'
+  | 'veventq'
+  | 'virq'
+  | 'fault-queue'
+  | 'hw-queue'
+  | 'access'
+  | 'mock-device';
 
 export abstract class IommufdObject {
   abstract readonly kind: ObjectKind;
@@ -109,7 +121,8 @@ export class ObjectTable {
     for (let objects = this.all(); objects.length; objects = this.all()) {
       const leaves = objects.filter((object) => object.users === 0);
       if (leaves.length === 0) throw new Error(`objects hold one another: ${JSON.stringify(this.counts())}`);
-      for (const leaf of leaves) this.remove(leaf.id);
+      // A mock device's end takes others along.
+      for (const leaf of leaves) if (this.find(leaf.id) === leaf) this.remove(leaf.id);
     }
     this.entries.clear();
     this.lowestFree = 1;

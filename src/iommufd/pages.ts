@@ -8,9 +8,18 @@ import type { ProcessMemory } from '../memory/process-memory.ts';
 import { allOrNothing } from './all-or-nothing.ts';
 import { Coverage, type PageRun } from './coverage.ts';
 import { hex } from './format.ts';
+import { U64_MAX } from './u64.ts';
+import { readUser, writeUser } from './user-memory.ts';
 
 export const PAGE_BYTES = 4096n;
 const PAGE_SHIFT = 12n;
+
+/** A part of such memory, to be mapped. */
+export interface Piece {
+  readonly pages: Pages;
+  readonly startByte: bigint;
+  readonly length: bigint;
+}
 
 export class Pages {
   readonly process: ProcessMemory;
@@ -59,6 +68,19 @@ export class Pages {
     return this.pinned.contiguous(this.process, this.pageNumber(index), count);
   }
 
+  /** Is the page at this user address pinned by somebody who maps these pages? */
+  isPinned(address: bigint): boolean {
+    const page = Number((address - this.base) >> PAGE_SHIFT);
+    return address >= this.base && this.covered.missing(page, page).length === 0;
+  }
+
+  /** Copies memory from (or, with `write`, to) byte `start`, pinned or not: EFAULT when the process has none there. */
+  copy(start: bigint, bytes: Uint8Array, write: boolean): void {
+    const address = this.base + start;
+    if (write) writeUser(this.process, address, bytes);
+    else readUser(this.process, address, bytes);
+  }
+
   private pinRun({ first, last }: PageRun): void {
     const address = this.base + BigInt(first) * PAGE_BYTES;
     const bytes = BigInt(last - first + 1) * PAGE_BYTES;
@@ -80,4 +102,20 @@ export class Pages {
   private pageNumber(index: number): number {
     return Number(this.base >> PAGE_SHIFT) + index;
   }
+}
+
+/**
+ * [address, address + length) of a process's memory, whose first byte may be anywhere in its page: EINVAL when that is
+ * nothing, or more than there can be.
+ */
+export function userPiece(
+  pinned: PinnedMemory,
+  process: ProcessMemory,
+  address: bigint,
+  length: bigint,
+  writable: boolean,
+): Piece {
+  if (length === 0n || length > U64_MAX - PAGE_BYTES) throw fail('EINVAL', `length ${hex(length)} is out of range`);
+  const startByte = address % PAGE_BYTES;
+  return { pages: new Pages(pinned, process, address - startByte, writable), startByte, length };
 }

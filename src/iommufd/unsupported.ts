@@ -4,12 +4,8 @@ import type { Handler } from './command.ts';
 
 /** Why, by name. The documentation lists them from here. */
 export const UNSUPPORTED_COMMANDS: Readonly<Record<string, string>> = {
-  IOMMU_HWPT_SET_DIRTY_TRACKING: 'dirty tracking is not supported',
-  IOMMU_HWPT_GET_DIRTY_BITMAP: 'dirty tracking is not supported',
-  IOMMU_FAULT_QUEUE_ALLOC: 'page requests are not supported',
   IOMMU_IOAS_MAP_FILE: 'memory can be mapped by user address only, not by file',
   IOMMU_IOAS_CHANGE_PROCESS: 'mappings stay with the process that made them',
-  IOMMU_HW_QUEUE_ALLOC: 'no IOMMU has queues for guests',
   IOMMU_VQUEUE_ALLOC: 'no IOMMU has queues for guests',
 };
 

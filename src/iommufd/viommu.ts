@@ -7,6 +7,7 @@ import { IommufdDevice } from './device.ts';
 import type { EventQueue } from './event-queue.ts';
 import { hex } from './format.ts';
 import { HwptPaging } from './hwpt-paging.ts';
+import type { MmapRegions } from './mmap-regions.ts';
 import { IommufdObject, unuse, use } from './objects.ts';
 import { CallerData } from './user-memory.ts';
 import type { VirtualId } from './vdevice.ts';
@@ -23,6 +24,8 @@ export class Viommu extends IommufdObject {
   readonly virtualIds: Map<bigint, VirtualId>;
   /** vEVENTQs or VIRQs by type. */
   readonly eventQueues: Map<number, EventQueue>;
+  /** Where the driver's region was placed. */
+  private regions: MmapRegions | null;
 
   constructor(type: number, driver: DriverViommu, parent: HwptPaging, iommu: IommuDriver) {
     super();
@@ -32,11 +35,20 @@ export class Viommu extends IommufdObject {
     this.iommu = iommu;
     this.virtualIds = new Map();
     this.eventQueues = new Map();
+    this.regions = null;
     driver.onEvent = (eventType, record) => this.eventQueues.get(eventType)?.push(record);
   }
 
   get kind(): 'viommu' {
     return 'viommu';
+  }
+
+  /** Gives the driver's region, if there is one, an offset for mmap. */
+  placeRegion(regions: MmapRegions): void {
+    const { region } = this.driver;
+    if (!region) return;
+    this.regions = regions;
+    this.driver.regionPlaced?.(regions.place(region));
   }
 
   /** EINVAL when `device` is behind another pIOMMU. */
@@ -52,6 +64,7 @@ export class Viommu extends IommufdObject {
   destroy(): void {
     for (const id of this.virtualIds.values()) id.unset();
     this.driver.onEvent = null;
+    if (this.driver.region) this.regions?.remove(this.driver.region);
     this.driver.free();
     unuse(this.parent);
   }
@@ -79,6 +92,8 @@ export function viommuAlloc(command: Command): void {
   }
   const data = c.dataLen ? new CallerData(command.caller.memory, c.type, c.dataLen, c.dataUptr) : null;
   const driver = device.allocViommu(c.type, parent.domain, data);
-  c.outViommuId = command.create(new Viommu(c.type, driver, parent, device.driver)).id;
+  const viommu = command.create(new Viommu(c.type, driver, parent, device.driver));
+  viommu.placeRegion(command.context.mmapRegions);
+  c.outViommuId = viommu.id;
   command.respond();
 }

@@ -117,8 +117,7 @@ export class Connection implements ClientProcess {
       try {
         if (!this.frame(bytes)) this.socket.destroy();
       } catch (error) {
-        this.shared.internalError(error);
-        this.socket.destroy();
+        this.broken(error);
       }
       if (this.socket.destroyed) return;
       if (bytes.length === wire.REQUEST_BYTES) return;
@@ -190,10 +189,12 @@ export class Connection implements ClientProcess {
       this.finish(handle, result, '');
       return;
     }
-    result.then(
-      (value) => this.finish(handle, value, ''),
-      (error) => this.refuse(handle, error),
-    );
+    result
+      .then(
+        (value) => this.finish(handle, value, ''),
+        (error) => this.refuse(handle, error),
+      )
+      .catch((error) => this.broken(error));
   }
 
   private perform(op: number, file: OpenFile, bytes: Buffer): number | Promise<number> {
@@ -218,10 +219,12 @@ export class Connection implements ClientProcess {
     const path = this.shared.machine.deviceNodes[node]?.path ?? '';
     this.length = 0;
     this.offset = 0;
-    this.openNode(path, flags).then(
-      (fd) => this.done(fd, path, ''),
-      (error) => this.done(-this.errnoOf(error), path, reasonOf(error)),
-    );
+    this.openNode(path, flags)
+      .then(
+        (fd) => this.done(fd, path, ''),
+        (error) => this.done(-this.errnoOf(error), path, reasonOf(error)),
+      )
+      .catch((error) => this.broken(error));
   }
 
   private async openNode(path: string, flags: number): Promise<number> {
@@ -274,6 +277,11 @@ export class Connection implements ClientProcess {
     const call = `${positioned ? 'p' : ''}${FILE_CALLS[this.op]}` as FileEvent['call'];
     const offset = Math.max(0, this.offset);
     this.shared.tracer.emit({ type: 'file', pid: this.pid, file, call, offset, length: this.length, result, reason });
+  }
+
+  private broken(error: unknown): void {
+    this.shared.internalError(error);
+    this.socket.destroy();
   }
 
   private errnoOf(error: unknown): number {

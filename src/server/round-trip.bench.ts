@@ -26,7 +26,7 @@ const run = async (kind: string): Promise<void> => {
 
 describe(`${ROUND_TRIPS} round trips`, () => {
   bench('bare echo', () => run('echo'));
-  bench('ioctl', () => run('ioctl'));
+  bench('ioctl alone', () => run('ioctl'));
   const teardown = async (_: unknown, mode?: string): Promise<void> => {
     if (mode === 'run') await harness.stop();
   };

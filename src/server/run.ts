@@ -1,5 +1,5 @@
 /** Runs a program under a server, as if the program had been started in its place. */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import type { Server } from './server.ts';
 
 export interface RunResult {
@@ -24,23 +24,26 @@ export async function runProgram(
   args: readonly string[],
   options: RunOptions = {},
 ): Promise<RunResult> {
-  const child = spawn(command, args, {
-    stdio: 'inherit',
-    env: { ...(options.env ?? process.env), ...server.environment() },
-    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-  });
+  let child: ChildProcess | undefined;
   const passOn = (signal: NodeJS.Signals): void => {
-    child.kill(signal);
+    child?.kill(signal);
   };
   // A terminal sends these to its whole foreground group, so to the program as well: once is enough.
   const terminal = process.stdin.isTTY === true;
   const ignore = (): void => {};
+  // Before the program exists: a signal between its start and this would end us, and leave it running.
   for (const signal of PASSED_ON) process.on(signal, passOn);
   for (const signal of FROM_TERMINALS) process.on(signal, terminal ? ignore : passOn);
   try {
+    const started = spawn(command, args, {
+      stdio: 'inherit',
+      env: { ...(options.env ?? process.env), ...server.environment() },
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    });
+    child = started;
     return await new Promise((resolve, reject) => {
-      child.on('error', reject);
-      child.on('exit', (status, signal) => resolve({ status, signal }));
+      started.on('error', reject);
+      started.on('exit', (status, signal) => resolve({ status, signal }));
     });
   } finally {
     for (const signal of PASSED_ON) process.off(signal, passOn);

@@ -142,7 +142,7 @@ function showDma({ write, length, iovaFrame, offset, substream, frame, via }: Dm
 
 function showCache({ cache, action, vmid, asid, frame, count }: CacheEvent): string {
   const tags = [vmid >= 0 ? ` VMID=${vmid}` : '', asid >= 0 ? ` ASID=${asid}` : ''].join('');
-  const many = action === 'invalidate' ? ` ${count} entries` : '';
+  const many = action === 'invalidate' ? `: ${count} dropped` : '';
   return `${cache} ${action}${tags}${frame >= 0 ? ` ${hex(frame, 0)}` : ''}${many}`;
 }
 

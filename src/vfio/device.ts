@@ -6,7 +6,6 @@ import type { Dialect } from '../abi/dialects.ts';
 import { fail } from '../abi/errno.ts';
 import type { DriverDevice } from '../drivers/iommu-driver.ts';
 import type { PciFunction } from '../hardware/pci/pci-function.ts';
-import { COMMAND, COMMAND_INTX_DISABLE } from '../hardware/pci/spec/config-space.ts';
 import type { IommufdContext } from '../iommufd/context.ts';
 import { IommufdDevice } from '../iommufd/device.ts';
 import type { OpenFile } from '../iommufd/file.ts';
@@ -97,17 +96,14 @@ export class VfioDevice {
     return this.binding;
   }
 
-  /** Stops DMA, gives back eventfds, resets the function, and takes it from its iommufd. */
+  /** Gives back eventfds, resets the function (which stops its DMA), and takes it from its iommufd. */
   unbind(): void {
     const binding = this.binding;
     if (!binding) throw new Error(`${this.name} is not bound`);
     const { fn } = this;
     this.binding = null;
     binding.lowPower.exit();
-    setMaster(fn, false);
     binding.interrupts.close();
-    restoreState(fn, binding.saved);
-    fn.writeConfig(COMMAND, 2, COMMAND_INTX_DISABLE);
     resetFunction(fn);
     restoreState(fn, binding.saved);
     for (const pasid of binding.pasids) binding.device.detach(pasid);

@@ -123,7 +123,7 @@ describe('run', () => {
 
   it('passes options behind the program to the program', async () => {
     expect((await cli.run(['run', 'echo', '--trace', '-m', 'x'])).stdout).toBe('--trace -m x\n');
-    expect((await cli.run(['run', '--', 'echo', '--help'])).stdout).toBe('--help\n');
+    expect((await cli.run(['run', '--', 'printf', '%s\\n', '--help'])).stdout).toBe('--help\n');
   });
 
   it('shows the program the machine', async () => {
@@ -159,6 +159,11 @@ describe('run', () => {
     const child = cli.start(shell('trap "exit 9" TERM; echo ready; while :; do sleep 0.05; done'));
     child.stdout?.once('data', () => child.kill('SIGTERM'));
     expect((await ending(child)).status).toBe(9);
+  });
+
+  it('passes on a signal that comes before it has seen the program start', async () => {
+    const { signal } = await cli.run(shell('kill -TERM $PPID; exec sleep 1000'));
+    expect(signal).toBe('SIGTERM');
   });
 
   it.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('leaves nothing behind after %s', async (signal) => {

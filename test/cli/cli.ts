@@ -37,7 +37,9 @@ export class Cli {
       format: 'esm',
       platform: 'node',
       target: 'node20.19',
+      fixedExtension: false,
       noExternal: ['commander', 'zod'],
+      inlineOnly: false,
       dts: false,
       logLevel: 'error',
     });

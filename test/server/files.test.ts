@@ -23,6 +23,13 @@ describe('a program under the shim', () => {
     ['can have pinned what is mapped with the right protection, without a hole', 'pinnable'],
   ])('%s', (_, scenario) => harness.passes(program, scenario));
 
+  it("has the machine's clock run after each of its calls", async () => {
+    const before = harness.machine.settled;
+    await harness.passes(program, 'copies');
+    // An open, three ioctls, and the release of the file.
+    expect(harness.machine.settled - before).toBe(5);
+  });
+
   it('gets descriptors made, looked up and taken back by handlers', async () => {
     await harness.passes(program, 'handlers');
     expect(harness.errors.splice(0)).toEqual([new TypeError('an invariant of ours is broken')]);

@@ -40,6 +40,14 @@ describe('a client that breaks the protocol', () => {
     ['is cut off when it does not read its answers', 'never-reads'],
   ])('%s', (_, scenario) => harness.passes(hostile, config, scenario));
 
+  it('is mentioned in the trace when its memory does not show the nonce', () => {
+    expect(harness.trace).toContainEqual({
+      type: 'note',
+      from: 'server',
+      text: expect.stringContaining('was refused'),
+    });
+  });
+
   it('may send well-formed frames with random content', async () => {
     for (const seed of ['1', '2', '3']) await harness.passes(hostile, config, 'random', seed);
   });

@@ -37,10 +37,6 @@ export class CommandBatch {
     put(this.words, base, CMD.Leaf, 1);
   }
 
-  invalidateContexts(stream: number): void {
-    put(this.words, this.start(spec.CMD_CFGI_CD_ALL), CMD.StreamID, stream);
-  }
-
   /** Every Non-secure EL1 entry, whatever its VMID. */
   invalidateAllTranslations(): void {
     this.start(spec.CMD_TLBI_NSNH_ALL);

@@ -252,9 +252,7 @@ export class SmmuDevice implements contract.DriverDevice {
   private dismiss(old: Present): void {
     old.paging.attachments.delete(old);
     if (old.contextFrame >= 0) {
-      const batch = new CommandBatch();
-      batch.invalidateContexts(this.streamId);
-      this.unit.commands.submit(batch);
+      // No cache has it any more: CMD_CFGI_STE dropped the contexts of the stream too (4.3.1).
       this.unit.frames.free(old.contextFrame);
       this.unit.counts.contextTables--;
     }

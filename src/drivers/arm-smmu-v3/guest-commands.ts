@@ -84,7 +84,7 @@ function convert(words: Uint32Array, base: number, vmid: number, streamOf: Strea
       const stream = streamOf(virtualStream);
       if (stream < 0)
         return fail('EIO', `command 0x${opcode.toString(16)} names vSID ${virtualStream}: no vDEVICE has it`);
-      
+      put(words, base, CMD.StreamID, stream);
       return null;
     }
     default:

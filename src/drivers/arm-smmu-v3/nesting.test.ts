@@ -28,7 +28,7 @@ function vm(bench: Bench, devices: TestDevice[], number = 0) {
   const guest = new Guest(bench, number);
   const parent = devices[0]!.driven.allocPaging(NEST_PARENT, null);
   parent.map(0n, guest.base * 4096, guest.frames * 4096, RW);
-  const type = bench.drivers[0]!.identity && devices[0]!.driven.unit.behaviour.viommuTypeDefaultAllowed ? 0 : 1;
+  const type = devices[0]!.driven.unit.behaviour.viommuTypeDefaultAllowed ? 0 : 1;
   const viommus = devices.map((device) => device.driven.allocViommu(type, parent, null));
   return { guest, parent, viommus, type };
 }
@@ -407,6 +407,23 @@ describe('events', () => {
     viommu.setVirtualDevice(other.driven, 0x56n);
     other.driven.attach(viommu.allocNested(0, userData(2, [0, 0, 0, 0])), 0);
     expect(heard).toEqual([]);
+  });
+
+  it('carry a new vSID from the next attach on, in viommu-v2 at once', () => {
+    const renamed = (options: ConstructorParameters<typeof Bench>[0]) => {
+      const { device, viommu, nested, heard } = listening(options);
+      viommu.unsetVirtualDevice(device.driven, 0x55n);
+      viommu.setVirtualDevice(device.driven, 0x66n);
+      device.reach(0x2345);
+      device.driven.attach(nested, 0);
+      device.reach(0x2346);
+      return heard.map((event) => [event[1], event[4]]);
+    };
+    expect(renamed({})).toEqual([[0x66, 0x2346000]]);
+    expect(renamed(V2)).toEqual([
+      [0x66, 0x2345000],
+      [0x66, 0x2346000],
+    ]);
   });
 
   it('tell of a bad guest context descriptor', () => {

@@ -28,6 +28,9 @@ export class PageTable {
   private readonly frames: FrameAllocator;
   private readonly live: Map<number, number>;
   private readonly tableFramesLog2: number;
+  /** By level: frames that a descriptor covers, and descriptors of a table (of all roots, at the start level). */
+  private readonly sizes: readonly number[];
+  private readonly entries: readonly number[];
 
   private frame: number;
   private left: number;
@@ -39,6 +42,10 @@ export class PageTable {
     this.memory = memory;
     this.frames = frames;
     this.tableFramesLog2 = format.granuleLog2 - 12;
+    this.sizes = format.frameShifts.map((shift) => 2 ** shift);
+    this.entries = format.frameShifts.map((_, level) => {
+      return 2 ** (format.granuleLog2 - 3) * (level === format.startLevel ? format.rootTables : 1);
+    });
     this.live = new Map();
     this.retired = [];
     this.frame = 0;
@@ -101,7 +108,7 @@ export class PageTable {
       if (!(words[word]! & VALID)) return -1;
       const next = outputOf(words[word]!, words[word + 1]!, this.tableFramesLog2);
       if (level === 3 || (words[word]! & 3) !== tableDescriptorType) {
-        return next + (frame % 2 ** this.format.frameShifts[level]!);
+        return next + (frame & (this.sizes[level]! - 1));
       }
       table = next;
     }
@@ -115,8 +122,8 @@ export class PageTable {
   }
 
   private mapIn(table: number, level: number): void {
-    const size = 2 ** this.format.frameShifts[level]!;
-    const entries = this.entriesAt(level);
+    const size = this.sizes[level]!;
+    const entries = this.entries[level]!;
     for (let at = this.indexOf(this.frame, level); at < entries && this.left > 0; ) {
       const leaves = level < this.format.firstLeafLevel ? 0 : this.leavesHere(size, entries - at);
       if (leaves > 0) {
@@ -132,25 +139,25 @@ export class PageTable {
 
   /** How many leaves of `size` frames can be written from here on in a table with `room` entries left. */
   private leavesHere(size: number, room: number): number {
-    if (this.frame % size || this.output % size) return 0;
+    if ((this.frame | this.output) & (size - 1)) return 0;
     return Math.min(room, Math.floor(this.left / size));
   }
 
   private writeLeaves(table: number, at: number, leaves: number, level: number): void {
     const words = this.wordsOf(table);
-    const size = 2 ** this.format.frameShifts[level]!;
+    const size = this.sizes[level]!;
     const attributes = this.attributes | leafType(level);
-    let high = Math.floor(this.output / 2 ** 20);
-    let low = this.output - high * 2 ** 20;
     const first = wordIn(table, at);
     const end = first + leaves * 2;
+    // The output's low 20 bits of frame are in the low word, the rest in the high word: both stay small integers.
+    let high = (this.output / 0x100000) | 0;
+    let low = (this.output - high * 0x100000) | 0;
     for (let word = first; word < end; word += 2) {
       if (words[word]! & VALID) throw new Error(`a frame at ${this.frame} is mapped already`);
-      // Bits [51:48] of the output stand in [15:12], which are free with the only granule that has them (64 KiB).
-      words[word] = (low << 12) | attributes | ((high >>> 16) << 12);
+      words[word] = (low << 12) | attributes | topBits(high);
       words[word + 1] = high & 0xffff;
       low += size;
-      if (low >= 2 ** 20) {
+      if (low >= 0x100000) {
         high += low >>> 20;
         low &= 0xfffff;
       }
@@ -162,8 +169,8 @@ export class PageTable {
   }
 
   private unmapIn(table: number, level: number): void {
-    const size = 2 ** this.format.frameShifts[level]!;
-    const entries = this.entriesAt(level);
+    const size = this.sizes[level]!;
+    const entries = this.entries[level]!;
     for (let at = this.indexOf(this.frame, level); at < entries && this.left > 0; ) {
       const words = this.wordsOf(table);
       const word = wordIn(table, at);
@@ -182,8 +189,8 @@ export class PageTable {
 
   /** Clears up to `most` leaves from entry `at` on; stops at what is not a leaf. @returns how many */
   private clearLeaves(table: number, at: number, most: number, level: number): number {
-    const size = 2 ** this.format.frameShifts[level]!;
-    if (most === 0 || this.frame % size) throw new Error(`unmapping of frame ${this.frame} would split a leaf`);
+    const size = this.sizes[level]!;
+    if (most === 0 || this.frame & (size - 1)) throw new Error(`unmapping of frame ${this.frame} would split a leaf`);
     const words = this.wordsOf(table);
     const type = leafType(level);
     const first = wordIn(table, at);
@@ -214,7 +221,7 @@ export class PageTable {
     const next = this.frames.allocate(this.tableFramesLog2);
     const high = Math.floor(next / 2 ** 20);
     words[word + 1] = high & 0xffff;
-    words[word] = (next << 12) | ((high >>> 16) << 12) | tableDescriptorType;
+    words[word] = (next << 12) | topBits(high) | tableDescriptorType;
     this.live.set(next, 0);
     this.count(table, 1);
     return next;
@@ -245,13 +252,8 @@ export class PageTable {
     this.live.set(table, this.live.get(table)! + change);
   }
 
-  private entriesAt(level: number): number {
-    const entries = 2 ** (this.format.granuleLog2 - 3);
-    return level === this.format.startLevel ? entries * this.format.rootTables : entries;
-  }
-
   private indexOf(frame: number, level: number): number {
-    return Math.floor(frame / 2 ** this.format.frameShifts[level]!) % this.entriesAt(level);
+    return Math.floor(frame / this.sizes[level]!) & (this.entries[level]! - 1);
   }
 
   private wordsOf(table: number): Uint32Array {
@@ -263,6 +265,9 @@ export class PageTable {
 
 /** Index of descriptor `at` of `table` in the words of the 2 MiB around it; a table never crosses 2 MiB. */
 const wordIn = (table: number, at: number): number => (table & 0x1ff) * WORDS_PER_FRAME + at * 2;
+
+/** Bits [51:48] of an output stand in [15:12], which are free with the only granule that has them (64 KiB). */
+const topBits = (high: number): number => (high >>> 16) << 12;
 
 /** Frame in a descriptor; bits [15:12] are bits [51:48] with the 64 KiB granule. */
 function outputOf(low: number, high: number, granuleFramesLog2: number): number {

@@ -11,7 +11,6 @@ import type {
   UserData,
   UserDataArray,
 } from '../iommu-driver.ts';
-import { SmmuDevice } from './device.ts';
 import { issueGuestCommands } from './guest-commands.ts';
 import { NestedDomain, readGuestSte } from './nested-domain.ts';
 import type { PagingDomain } from './paging-domain.ts';
@@ -24,7 +23,7 @@ export class Viommu implements DriverViommu {
   readonly tag: Tag;
   readonly eventTypes: readonly number[] = [IOMMU_VEVENTQ_TYPE_ARM_SMMUV3];
   onEvent: EventSink | null;
-  private readonly devices: Map<bigint, SmmuDevice>;
+  private readonly devices: Map<bigint, DriverDevice>;
 
   /** ENOSPC when the SMMU has no VMID left. */
   constructor(unit: Unit, parent: PagingDomain) {
@@ -47,7 +46,10 @@ export class Viommu implements DriverViommu {
   }
 
   setVirtualDevice(device: DriverDevice, virtualId: bigint): void {
-    this.devices.set(virtualId, this.ours(device));
+    if (device.driver.name !== this.unit.name) {
+      throw new Error(`stream ${device.streamId} of ${device.driver.name} is not behind ${this.unit.name}`);
+    }
+    this.devices.set(virtualId, device);
   }
 
   /** Events of the device stop at once, even while it stays attached. */
@@ -56,7 +58,7 @@ export class Viommu implements DriverViommu {
   }
 
   /** vSID of a device, or null when it has no vDEVICE here. */
-  virtualIdOf(device: SmmuDevice): bigint | null {
+  virtualIdOf(device: DriverDevice): bigint | null {
     for (const [virtualId, one] of this.devices) if (one === device) return virtualId;
     return null;
   }
@@ -71,10 +73,5 @@ export class Viommu implements DriverViommu {
   free(): void {
     this.parent.releaseTag(this.tag);
     this.unit.counts.viommus--;
-  }
-
-  private ours(device: DriverDevice): SmmuDevice {
-    if (device instanceof SmmuDevice && device.unit === this.unit) return device;
-    throw new Error(`stream ${device.streamId} of ${device.driver.name} is not behind ${this.unit.name}`);
   }
 }

@@ -1,49 +1,51 @@
 /**
  * Where descriptors are read: arrays of RAM words, found by the number of their 2 MiB chunk. Going through the physical
- * memory map costs 28 ns per dependent read, most of it pointers; an array at hand costs 6.
+ * memory map costs 28 ns per dependent read, nearly all of it pointers; a walk that keeps the array of its last read at
+ * hand pays that only when it leaves the chunk.
  *
  * Only RAM that was written is kept here: such an array stays the same for life, so there is nothing to invalidate.
  */
 import type { PhysicalMemory } from '../../memory/physical-memory.ts';
 
 const WINDOWS = 256;
-const NOWHERE = new Uint32Array(0);
+
+/** Stands for a chunk that must be read with `load`: not RAM, or RAM that nobody wrote yet. */
+export const NO_WORDS: Int32Array = new Int32Array(0);
 
 export class DescriptorWindow {
-  /** By chunk & WINDOW_MASK: which chunk, and its words. */
-  readonly chunks: Int32Array;
-  readonly words: Uint32Array[];
-  /** Answer of `load`. */
+  /** Answer of `load`, as int32. */
   lo: number;
   hi: number;
   private readonly memory: PhysicalMemory;
+  private readonly chunks: Int32Array;
+  private readonly words: Int32Array[];
 
   constructor(memory: PhysicalMemory) {
     this.memory = memory;
     this.chunks = new Int32Array(WINDOWS).fill(-1);
-    this.words = new Array(WINDOWS).fill(NOWHERE);
+    this.words = new Array(WINDOWS).fill(NO_WORDS);
     this.lo = 0;
     this.hi = 0;
   }
 
-  /**
-   * Reads a descriptor that is not in a window (a chunk not seen before, or memory that is not RAM), into `lo` and `hi`
-   * as int32. False: external abort.
-   * @param word index of the low word within the chunk
-   */
+  /** Words of a chunk (physical frame >> 9), or NO_WORDS. */
+  wordsOf(chunk: number): Int32Array {
+    const slot = chunk & (WINDOWS - 1);
+    return this.chunks[slot] === chunk ? this.words[slot]! : NO_WORDS;
+  }
+
+  /** Reads the descriptor at `word` of a chunk through the memory map. False: external abort. */
   load(chunk: number, word: number): boolean {
     const frame = chunk * 512 + (word >>> 10);
     if (!this.memory.load64(frame, (word & 1023) << 2)) return false;
     this.lo = this.memory.lo | 0;
     this.hi = this.memory.hi | 0;
-    // Something other than zero was read, so the chunk was written and asking for its array allocates nothing.
+    // Something other than zero was read, so the chunk was written, and asking for its array allocates nothing.
     const words = this.lo === 0 ? null : this.memory.ramWords(frame);
     if (words !== null) {
-      this.chunks[chunk & WINDOW_MASK] = chunk;
-      this.words[chunk & WINDOW_MASK] = words;
+      this.chunks[chunk & (WINDOWS - 1)] = chunk;
+      this.words[chunk & (WINDOWS - 1)] = new Int32Array(words.buffer);
     }
     return true;
   }
 }
-
-export const WINDOW_MASK = WINDOWS - 1;

@@ -2,8 +2,8 @@
  * Address translation cache of a PCI function (PCIe 5.0, 10.1.1). An entry stays until an invalidation request covers
  * it, ATS is switched off, or the function is reset: nothing else makes the cache see a changed page table.
  *
- * Fully associative, replaced round robin. A scan of 64 entries costs about as much as one hashed probe per leaf size
- * would, and it needs no rule for where blocks live; the last hit is tried first.
+ * Fully associative, replaced round robin; the last hit is tried first. A scan of all 64 entries adds about 0.4 us to a
+ * DMA of 0.7 us (dma.bench.ts), and it needs no rule for where translations of different sizes live.
  */
 
 import type { Tracer } from '../../trace/events.ts';

@@ -1,6 +1,5 @@
 /** The configuration space of a function as a register table: header, capability chain, device-specific registers. */
 import type { FunctionIdentity } from './function-model.ts';
-import type { Register } from './register-file.ts';
 import {
   BAR_MEMORY_64,
   CAP_EXPRESS,
@@ -13,6 +12,7 @@ import {
   EXT_CAP_PRI,
   STATUS_CAP_LIST,
 } from './spec/config-space.ts';
+import type { Register } from './spec/register.ts';
 
 /** What the machine's description adds to a kind of function. */
 export interface FunctionFeatures {

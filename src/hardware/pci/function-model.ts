@@ -1,7 +1,8 @@
 /** What stands behind BAR0 of a PCI function: a kind (facts, known before anything runs) and a model made from it. */
 import type { MmioDevice } from '../iommu.ts';
 import type { DmaPort } from './dma.ts';
-import type { Register, RegisterFile } from './register-file.ts';
+import type { RegisterFile } from './register-file.ts';
+import type { Register } from './spec/register.ts';
 
 export interface FunctionIdentity {
   readonly vendorId: number;

@@ -2,17 +2,7 @@
  * Registers of a device from a table: storage, reset values, sanitising of writes. Little-endian; any access of 1, 2 or
  * 4 bytes may touch several registers or a part of one, as byte lanes do on the bus.
  */
-
-export interface Register {
-  readonly name: string;
-  readonly offset: number;
-  readonly bytes: 1 | 2 | 4 | 8;
-  readonly reset?: bigint;
-  /** Bits that a write sets; all others keep their value. */
-  readonly writable?: bigint;
-  /** Bits that a 1 clears. */
-  readonly writeOneToClear?: bigint;
-}
+import type { Register } from './spec/register.ts';
 
 /** Called after a write with each register that it touched, in order of offset. */
 export type WriteEffect = (name: string) => void;

@@ -6,6 +6,8 @@
  * that neither a hit nor a fill allocates.
  */
 export class ConfigCache<T> {
+  /** Changes whenever an entry goes: what was found before may be gone. */
+  generation: number;
   private readonly streams: Int32Array;
   private readonly indexes: Int32Array;
   private readonly valid: Uint8Array;
@@ -16,6 +18,7 @@ export class ConfigCache<T> {
 
   /** @param entries capacity, a power of two */
   constructor(entries: number, make: () => T) {
+    this.generation = 0;
     this.streams = new Int32Array(entries);
     this.indexes = new Int32Array(entries);
     this.valid = new Uint8Array(entries);
@@ -45,6 +48,7 @@ export class ConfigCache<T> {
       this.next[set] = (this.next[set]! + 1) % this.ways;
     }
     const displaced = this.values[at]!;
+    this.generation++;
     this.streams[at] = stream;
     this.indexes[at] = index;
     this.valid[at] = 1;
@@ -55,6 +59,7 @@ export class ConfigCache<T> {
   /** Drops the entries of streams first..last (inclusive), one index or (-1) all. Returns how many. */
   invalidate(first: number, last: number, index: number): number {
     let dropped = 0;
+    this.generation++;
     for (let at = 0; at < this.valid.length; at++) {
       const stream = this.streams[at]! >>> 0;
       if (this.valid[at] === 0 || stream < first || stream > last) continue;
@@ -66,6 +71,7 @@ export class ConfigCache<T> {
   }
 
   clear(): void {
+    this.generation++;
     this.valid.fill(0);
     this.next.fill(0);
   }

@@ -62,6 +62,11 @@ export class Configuration {
     this.address = 0;
   }
 
+  /** Changes whenever something cached goes. */
+  get generation(): number {
+    return this.streams.generation + this.contexts.generation;
+  }
+
   /** The valid STE of `stream`, or null with `fault` filled in. */
   stream(stream: number): StreamConfig | null {
     return this.streams.find(stream, 0) ?? this.fetchStream(stream);

@@ -21,6 +21,10 @@ export const ANY_ASID = -4;
 
 const LOG2_SIZES = 40;
 
+/** 2^n and 2^-n: Math.pow is a call, and multiplying by these is exact. */
+const POWER = Float64Array.from({ length: 64 }, (_, n) => 2 ** n);
+const INVERSE = Float64Array.from({ length: 64 }, (_, n) => 2 ** -n);
+
 export class Iotlb {
   /** Entries in use. */
   count: number;
@@ -193,7 +197,7 @@ export class Iotlb {
       if (level !== 0 && ((attributes >>> 18) & 3) !== level) continue;
       const leafLog2 = (attributes >>> 12) & 63;
       const leaf = alignDown(this.first[at]!, leafLog2);
-      if (leaf > last || leaf + 2 ** leafLog2 - 1 < first) continue;
+      if (leaf > last || leaf + POWER[leafLog2]! - 1 < first) continue;
       this.drop(at);
       dropped++;
     }
@@ -227,10 +231,12 @@ export class Iotlb {
     const before = this.owned[log2Frames]! + this.global[log2Frames]!;
     const column = isGlobal(asid) ? this.global : this.owned;
     column[log2Frames]! += step;
-    if (before + step > 0 && before > 0) return;
-    this.sizeCount = 0;
-    for (let n = 0; n < LOG2_SIZES; n++) {
-      if (this.owned[n]! + this.global[n]! > 0) this.sizes[this.sizeCount++] = n;
+    if (before === 0) {
+      this.sizes[this.sizeCount++] = log2Frames;
+    } else if (before + step === 0) {
+      let at = 0;
+      while (this.sizes[at] !== log2Frames) at++;
+      this.sizes[at] = this.sizes[--this.sizeCount]!;
     }
   }
 }
@@ -244,16 +250,14 @@ const isGlobal = (asid: number): boolean => asid === GLOBAL_SHARED || asid === G
 
 /** First frame of the naturally aligned 2^log2Frames around `frame`; exact for every frame below 2^52. */
 function alignDown(frame: number, log2Frames: number): number {
-  if (log2Frames === 0) return frame;
-  const size = 2 ** log2Frames;
-  return Math.floor(frame / size) * size;
+  return log2Frames === 0 ? frame : Math.floor(frame * INVERSE[log2Frames]!) * POWER[log2Frames]!;
 }
 
 function setHash(vmid: number, asid: number, log2Frames: number, base: number): number {
-  const page = Math.floor(base / 2 ** log2Frames);
+  const page = base * INVERSE[log2Frames]!;
   return (
     (Math.imul(page, 0x9e3779b1) ^
-      Math.imul((page * 2 ** -20) | 0, 0x85ebca6b) ^
+      Math.imul(page * 2 ** -32, 0x85ebca6b) ^
       Math.imul(asid + vmid * 0x10001, 0xc2b2ae35)) >>>
     10
   );

@@ -249,4 +249,3 @@ function decode(words: Uint32Array, fields: Fields): Record<string, unknown> {
 function advance(cons: number, size: number): number {
   return ((cons & 0x80000000) | ((cons + 1) & (2 * size - 1))) >>> 0;
 }
-

@@ -60,6 +60,12 @@ export class Translator {
   private readonly oasLog2Frames: number;
   /** MAY_* that must be granted; 0 for a request that takes what there is (ATS). */
   private need: number;
+  /** The last stream that stage 1 translated, with its configuration, while the caches still hold it. */
+  private lastStream: number;
+  private lastSubstream: number;
+  private lastGeneration: number;
+  private lastConfig: StreamConfig | null;
+  private lastContext: ContextConfig | null;
 
   constructor(configuration: Configuration, iotlb: Iotlb, walker: Vmsav8Walker, fault: Fault, settings: SmmuSettings) {
     this.configuration = configuration;
@@ -77,10 +83,24 @@ export class Translator {
     this.vmid = -1;
     this.asid = -1;
     this.need = 0;
+    this.lastStream = -1;
+    this.lastSubstream = -1;
+    this.lastGeneration = -1;
+    this.lastConfig = null;
+    this.lastContext = null;
   }
 
   /** Translates for an ordinary transaction. Returns 0, or the fault's type with `fault` filled in. */
   transaction(stream: number, substream: number, frame: number, access: number): number {
+    if (
+      stream === this.lastStream &&
+      substream === this.lastSubstream &&
+      this.configuration.generation === this.lastGeneration
+    ) {
+      this.setAttributes(this.lastConfig, access);
+      this.need = this.instruction ? MAY_EXECUTE : access & 3;
+      return this.withStage1(this.lastConfig!, this.lastContext!, frame);
+    }
     const config = this.configuration.stream(stream);
     this.setAttributes(config, access);
     if (config === null) return this.fault.type;
@@ -122,6 +142,11 @@ export class Translator {
     }
     const context = this.configuration.context(stream, index, config);
     if (context === null) return this.fault.type;
+    this.lastStream = stream;
+    this.lastSubstream = substream;
+    this.lastConfig = config;
+    this.lastContext = context;
+    this.lastGeneration = this.configuration.generation;
     return this.withStage1(config, context, frame);
   }
 

@@ -2,7 +2,7 @@
  * A device of this project: single DMA reads and writes on command, with any PASID. Registers of BAR0; facts only.
  * Write IOVA, PASID, LENGTH (and DATA for a write), then COMMAND; STATUS tells at once how it ended.
  */
-import type { Register } from '../register-file.ts';
+import type { Register } from './register.ts';
 
 /** 'DMAP' in ASCII, as it stands in memory. */
 export const PROBE_MAGIC = 0x50414d44;

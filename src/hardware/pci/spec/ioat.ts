@@ -2,7 +2,7 @@
  * Intel I/OAT (CBDMA) version 3.2: registers of BAR0, of its channel, in configuration space, and the descriptor.
  * One channel; its block starts at CHANNEL_AT. Facts only.
  */
-import type { Register } from '../register-file.ts';
+import type { Register } from './register.ts';
 
 export const CHANNEL_AT = 0x80;
 export const IOAT_BLOCK_BYTES = 0x100;

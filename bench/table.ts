@@ -1,0 +1,95 @@
+/**
+ * `npm run bench`: runs every benchmark once and prints the table of DESIGN, "What fast means": each row a ratio or a
+ * time against its target, all from this one run. The figures are kept in build/bench.json.
+ *
+ * Times are the fastest sample of each benchmark: on a shared machine that is the one least disturbed.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+
+const RAW = 'build/bench-raw.json';
+
+interface Report {
+  files: { groups: { fullName: string; benchmarks: { name: string; min: number; median: number }[] }[] }[];
+}
+
+interface Row {
+  readonly work: string;
+  readonly target: string;
+  readonly measured: string;
+  readonly met: boolean | null;
+}
+
+mkdirSync('build', { recursive: true });
+const run = spawnSync('npx', ['vitest', 'bench', '--run', '--outputJson', RAW], {
+  stdio: ['ignore', 'ignore', 'inherit'],
+});
+if (run.status !== 0) throw new Error('a benchmark failed: run `npx vitest bench --run` to see which');
+const report: Report = JSON.parse(readFileSync(RAW, 'utf8'));
+
+const memory: { scattered: number; blocks: number } = JSON.parse(
+  spawnSync(process.execPath, ['--expose-gc', '--import', 'tsx', 'bench/memory.ts'], { encoding: 'utf8' }).stdout,
+);
+
+/** Milliseconds of the fastest sample of the one benchmark that `group` and `name` are part of the titles of. */
+function fastest(group: string, name: string): number {
+  const found = report.files
+    .flatMap((file) => file.groups)
+    .filter(({ fullName }) => fullName.includes(group))
+    .flatMap(({ benchmarks }) => benchmarks)
+    .filter((benchmark) => benchmark.name.startsWith(name));
+  if (found.length !== 1) throw new Error(`${found.length} benchmarks are called '${group} > ${name}'`);
+  return found[0]!.min;
+}
+
+const atMost = (work: string, value: number, limit: number, unit: string): Row => ({
+  work,
+  target: `at most ${limit} ${unit}`,
+  measured: `${value.toPrecision(3)} ${unit}`,
+  met: value <= limit,
+});
+
+const shown = (work: string, value: number, unit: string): Row => ({
+  work,
+  target: '-',
+  measured: `${value.toPrecision(3)} ${unit}`,
+  met: null,
+});
+
+const NS_OF_1000 = 1e3; // a benchmark of 1000 operations in ms, per operation in ns
+const loads = fastest('nested translation', '24 dependent');
+const walk = fastest('nested translation', 'nested walk');
+const hit = fastest('nested translation', 'IOTLB hit');
+const leaves = (name: string, count: number): number => (fastest('map and unmap', name) * 1e6) / count;
+const echo = fastest('round trips', 'bare echo');
+const pageIn = (areas: string): number => fastest(`an IOAS of ${areas} areas`, 'map and unmap a page');
+
+const rows: Row[] = [
+  atMost('nested walk, 4 + 4 levels, 24 reads, warm', walk / loads, 3, 'x 24 dependent loads'),
+  shown('  the same', walk * NS_OF_1000, 'ns'),
+  shown('  24 dependent typed-array loads', loads * NS_OF_1000, 'ns'),
+  atMost('IOTLB hit', hit * NS_OF_1000, 25, 'ns'),
+  atMost('4 KiB leaf: map and unmap', leaves('262144 leaves of 4 KiB', 262144), 10, 'ns (5 each way)'),
+  shown('2 MiB leaf: map and unmap', leaves('512 leaves of 2 MiB', 512), 'ns'),
+  shown('1 GiB leaf: map and unmap', leaves('512 leaves of 1 GiB', 512), 'ns'),
+  atMost('IOAS map and unmap: 10^6 areas against 10^3', pageIn('1000000') / pageIn('1000'), 4, 'x (logarithmic: 2 x)'),
+  atMost('memory per scattered 4 KiB page, beyond the table', memory.scattered, 16, 'bytes'),
+  atMost('memory per 4 KiB of a block mapping', Math.max(memory.blocks, 0), 0.01, 'bytes'),
+  atMost('ioctl through shim and server', fastest('round trips', 'ioctl alone') / echo, 2, 'x a bare echo'),
+  atMost('  that reads and writes the client', fastest('round trips', 'ioctl that') / echo, 2, 'x a bare echo'),
+];
+
+const width = (column: keyof Row): number => Math.max(...rows.map((row) => String(row[column]).length));
+for (const row of rows) {
+  const verdict = row.met === null ? '' : row.met ? 'met' : 'MISSED';
+  const cells = [
+    row.work.padEnd(width('work')),
+    row.measured.padEnd(width('measured')),
+    row.target.padEnd(width('target')),
+  ];
+  console.log(`${cells.join('  ')}  ${verdict}`);
+}
+writeFileSync(
+  'build/bench.json',
+  `${JSON.stringify({ date: new Date().toISOString(), node: process.version, rows }, null, 2)}\n`,
+);

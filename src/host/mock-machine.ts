@@ -1,0 +1,68 @@
+/**
+ * The machine `mock`: a kernel built with CONFIG_IOMMUFD_TEST and nothing else. Programs make its devices themselves,
+ * by IOMMU_TEST_CMD.
+ */
+import { DEFAULT_DIALECT, type Dialect, dialect } from '../abi/dialects.ts';
+import { fail } from '../abi/errno.ts';
+import { withTestCommand } from '../abi/mock-dialect.ts';
+import { MockIommu } from '../drivers/mock/mock-iommu.ts';
+import type { Handler } from '../iommufd/command.ts';
+import { IommufdContext } from '../iommufd/context.ts';
+import type { OpenFile } from '../iommufd/file.ts';
+import { testCommand } from '../iommufd/test-command/test-command.ts';
+import { PhysicalMemory } from '../memory/physical-memory.ts';
+import { PinnedMemory } from '../memory/pinned-memory.ts';
+import { SILENT, type Tracer } from '../trace/events.ts';
+
+export interface MockMachineOptions {
+  /** The newest release's when absent. */
+  readonly dialect?: Dialect;
+  readonly tracer?: Tracer;
+}
+
+const IOMMU_NODE = { path: '/dev/iommu', major: 10, minor: 127 } as const;
+
+/** Programs' pages: the whole physical address space but its first slot. */
+const WINDOW = { firstSlot: 1, slots: 2 ** 20 } as const;
+
+export class MockMachine {
+  readonly dialect: Dialect;
+  readonly iommu: MockIommu;
+  readonly pinned: PinnedMemory;
+  readonly deviceNodes = [IOMMU_NODE];
+  readonly sysfs = [];
+  readonly ownedRoots = [IOMMU_NODE.path];
+  private readonly tracer: Tracer;
+  private readonly testCommand: Handler;
+  private readonly contexts: Set<IommufdContext>;
+
+  constructor(options: MockMachineOptions = {}) {
+    this.dialect = withTestCommand(options.dialect ?? dialect(DEFAULT_DIALECT));
+    this.tracer = options.tracer ?? SILENT;
+    this.iommu = new MockIommu();
+    this.pinned = new PinnedMemory(new PhysicalMemory(), WINDOW);
+    this.testCommand = testCommand(this.iommu);
+    this.contexts = new Set();
+  }
+
+  /** Opens a device node. ENOENT when there is none of that name. */
+  open(path: string): OpenFile {
+    if (path !== IOMMU_NODE.path) throw fail('ENOENT', `${path} is not a device of this machine`);
+    const { pinned, tracer, testCommand: handler } = this;
+    const host = { pinned, tracer, testCommand: handler };
+    const context = new IommufdContext({ dialect: this.dialect, host, device: IOMMU_NODE });
+    this.contexts.add(context);
+    return context;
+  }
+
+  /** Nothing happens by itself on this machine. */
+  settle(): void {}
+
+  /** What the machine holds for programs. All zero when none is left. */
+  leftovers(): Record<string, number> {
+    for (const context of this.contexts) if (context.objects.size === 0) this.contexts.delete(context);
+    const objects = [...this.contexts].reduce((sum, { objects: table }) => sum + table.size, 0);
+    const { pinnedFrames, windowsInUse: windows } = this.pinned;
+    return { objects, pinnedFrames, windows, ...this.iommu.resources };
+  }
+}

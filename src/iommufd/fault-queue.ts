@@ -1,0 +1,213 @@
+/**
+ * Fault queue: page requests of devices that are attached to HWPTs with this queue, in groups. Reading gives a group and
+ * its cookie; writing the cookie with a code answers it. A group is answered INVALID when its queue or attachment ends.
+ */
+import { fail } from '../abi/errno.ts';
+import {
+  FaultAlloc,
+  HwptPageResponse,
+  HwptPgfault,
+  IOMMU_PGFAULT_FLAGS_LAST_PAGE,
+  IOMMU_PGFAULT_FLAGS_PASID_VALID,
+  IOMMUFD_PAGE_RESP_INVALID,
+  IOMMUFD_PAGE_RESP_SUCCESS,
+} from '../abi/iommufd.ts';
+import type { Command } from './command.ts';
+import type { IommufdContext } from './context.ts';
+import { openDescriptor } from './descriptor.ts';
+import type { IommufdDevice } from './device.ts';
+import { EventFile, type EventSource } from './event-file.ts';
+import type { ClientProcess } from './file.ts';
+import { hex } from './format.ts';
+import { type Attachment, NO_PASID } from './group.ts';
+import { IommufdObject, unuse, use } from './objects.ts';
+import { readUser, writeUser } from './user-memory.ts';
+
+/** What a device asks for, as its IOMMU tells it. */
+export interface PageRequest {
+  /** IOMMU_PGFAULT_FLAGS_* */
+  readonly flags: number;
+  readonly pasid: number;
+  readonly group: number;
+  /** IOMMU_PGFAULT_PERM_* */
+  readonly permissions: number;
+  readonly address: bigint;
+}
+
+/** Answers a group of page requests: IOMMUFD_PAGE_RESP_* */
+export type Respond = (code: number) => void;
+
+interface Group {
+  readonly device: IommufdDevice;
+  readonly attachment: Attachment;
+  readonly requests: readonly PageRequest[];
+  readonly respond: Respond;
+}
+
+export class FaultQueue extends IommufdObject implements EventSource {
+  private readonly context: IommufdContext;
+  private readonly file: EventFile;
+  /** Not read yet. */
+  private pending: Group[];
+  /** Read and not answered, by cookie. */
+  private readonly delivered: Map<number, Group>;
+
+  constructor(context: IommufdContext) {
+    super();
+    this.context = context;
+    this.file = new EventFile(this, context.host.tracer);
+    this.pending = [];
+    this.delivered = new Map();
+  }
+
+  get kind(): 'fault-queue' {
+    return 'fault-queue';
+  }
+
+  get waiting(): boolean {
+    return this.pending.length > 0;
+  }
+
+  push(group: Group): void {
+    this.pending.push(group);
+    if (this.pending.length === 1) this.file.onPollChange?.();
+  }
+
+  /** Whole groups only. ESPIPE unless `count` is a multiple of a record. */
+  read(caller: ClientProcess, address: bigint, count: number): number {
+    if (count % HwptPgfault.size) throw fail('ESPIPE', `count ${count} is not a multiple of ${HwptPgfault.size}`);
+    let done = 0;
+    try {
+      for (let group = this.pending[0]; group; group = this.pending[0]) {
+        if (group.requests.length * HwptPgfault.size > count - done) break;
+        const cookie = this.freeCookie();
+        for (const request of group.requests) {
+          writeUser(caller.memory, address + BigInt(done), record(group.device.id, request, cookie));
+          done += HwptPgfault.size;
+        }
+        this.delivered.set(cookie, group);
+        this.pending.shift();
+      }
+    } catch (error) {
+      if (done === 0) throw error;
+    }
+    return done;
+  }
+
+  /** EINVAL for a cookie that is not waited for, or an unknown code; what was taken before it counts. */
+  write(caller: ClientProcess, address: bigint, count: number): number {
+    const { size } = HwptPageResponse;
+    if (count % size) throw fail('ESPIPE', `count ${count} is not a multiple of ${size}`);
+    const response = new HwptPageResponse();
+    let done = 0;
+    try {
+      for (; done < count; done += size) {
+        readUser(caller.memory, address + BigInt(done), response.bytes);
+        this.answer(response.cookie, response.code);
+      }
+    } catch (error) {
+      if (done === 0) throw error;
+    }
+    return done;
+  }
+
+  /** The attachment ends: its groups are answered INVALID. */
+  abandon(attachment: Attachment): void {
+    const waited = this.waiting;
+    const gone = this.pending.filter((group) => group.attachment === attachment);
+    this.pending = this.pending.filter((group) => group.attachment !== attachment);
+    for (const [cookie, group] of this.delivered) {
+      if (group.attachment !== attachment) continue;
+      this.delivered.delete(cookie);
+      gone.push(group);
+    }
+    for (const group of gone) group.respond(IOMMUFD_PAGE_RESP_INVALID);
+    if (waited !== this.waiting) this.file.onPollChange?.();
+  }
+
+  /** Opens the descriptor: while it is open the queue is in use and the iommufd stays. */
+  open(command: Command, answered: (fd: number) => void): Promise<void> {
+    use(this);
+    this.context.hold();
+    return openDescriptor(command.caller, this.file, answered);
+  }
+
+  closed(): void {
+    unuse(this);
+    this.context.drop();
+  }
+
+  destroy(): void {
+    const groups = [...this.pending, ...this.delivered.values()];
+    this.pending = [];
+    this.delivered.clear();
+    for (const group of groups) group.respond(IOMMUFD_PAGE_RESP_INVALID);
+  }
+
+  private answer(cookie: number, code: number): void {
+    if (code !== IOMMUFD_PAGE_RESP_SUCCESS && code !== IOMMUFD_PAGE_RESP_INVALID) {
+      throw fail('EINVAL', `code ${code} is neither SUCCESS nor INVALID`);
+    }
+    const group = this.delivered.get(cookie);
+    if (!group) throw fail('EINVAL', `cookie ${cookie} is not waited for`);
+    this.delivered.delete(cookie);
+    group.respond(code);
+  }
+
+  /** The lowest from 1 on. */
+  private freeCookie(): number {
+    let cookie = 1;
+    while (this.delivered.has(cookie)) cookie++;
+    return cookie;
+  }
+}
+
+function record(device: number, request: PageRequest, cookie: number): Uint8Array {
+  const r = new HwptPgfault();
+  r.flags = request.flags;
+  r.devId = device;
+  r.pasid = request.pasid;
+  r.grpid = request.group;
+  r.perm = request.permissions;
+  r.addr = request.address;
+  r.cookie = cookie;
+  return r.bytes;
+}
+
+/**
+ * Takes a page request of `device`. Those of a group wait for the last one; then the group goes to the fault queue of the
+ * HWPT that the device (or PASID) is attached to. Without one it is answered INVALID.
+ */
+export function reportPageRequest(device: IommufdDevice, request: PageRequest, respond: Respond): void {
+  const { pageRequests } = device;
+  if (!(request.flags & IOMMU_PGFAULT_FLAGS_LAST_PAGE)) {
+    pageRequests.push(request);
+    return;
+  }
+  const requests = [...pageRequests.filter(({ group }) => group === request.group), request];
+  device.pageRequests = pageRequests.filter(({ group }) => group !== request.group);
+  const attachment = handlerOf(device, request);
+  const queue = attachment?.hwpt.faultQueue;
+  if (attachment && queue) queue.push({ device, attachment, requests, respond });
+  else respond(IOMMUFD_PAGE_RESP_INVALID);
+}
+
+/** A PASID that is not attached itself belongs to the program's own stage 1, when the device has one. */
+function handlerOf(device: IommufdDevice, request: PageRequest): Attachment | null {
+  const { attachments } = device.group;
+  const alone = attachments.get(NO_PASID);
+  if (!(request.flags & IOMMU_PGFAULT_FLAGS_PASID_VALID)) return alone ?? null;
+  return attachments.get(request.pasid) ?? (alone?.hwpt.kind === 'hwpt-nested' ? alone : null);
+}
+
+/** IOMMU_FAULT_QUEUE_ALLOC */
+export function faultQueueAlloc(command: Command): Promise<void> {
+  const c = new FaultAlloc(command.bytes);
+  if (c.flags) throw fail('EOPNOTSUPP', `flags ${hex(c.flags)} must be 0`);
+  const queue = command.create(new FaultQueue(command.context));
+  return queue.open(command, (fd) => {
+    c.outFaultId = queue.id;
+    c.outFaultFd = fd;
+    command.respond();
+  });
+}

@@ -1,0 +1,73 @@
+/** VFIO_IOMMU_GET_INFO: page sizes and, as far as the program has room, a chain of capabilities. */
+import { fail } from '../../abi/errno.ts';
+import * as vfio from '../../abi/vfio-type1.ts';
+import type { ProcessMemory } from '../../memory/process-memory.ts';
+import type { IommufdContext } from '../context.ts';
+import type { IoPageTable } from '../io-pagetable.ts';
+import { PAGE_BYTES } from '../pages.ts';
+import { max } from '../u64.ts';
+import { readUser, writeUser } from '../user-memory.ts';
+import type { FindIoas } from './type1.ts';
+
+const OLDEST_SIZE = vfio.Type1Info.end('iovaPgsizes');
+/** Of `next` in the header of a capability. */
+const NEXT = vfio.Type1InfoDmaAvail.fields.next;
+
+export function getInfo(findIoas: FindIoas, context: IommufdContext, memory: ProcessMemory, address: bigint): number {
+  const info = new vfio.Type1Info();
+  readUser(memory, address, info.bytes.subarray(0, OLDEST_SIZE));
+  const room = info.argsz;
+  if (room < OLDEST_SIZE) throw fail('EINVAL', `argsz ${room} is less than ${OLDEST_SIZE}`);
+  const { table } = findIoas(context);
+  const capabilities = [dmaAvailable(), iovaRanges(table)];
+
+  // Only capabilities that fit are written; argsz then tells what all of them need.
+  let offset = vfio.Type1Info.size;
+  for (const [index, bytes] of capabilities.entries()) {
+    const next = offset + align8(bytes.length);
+    const last = index === capabilities.length - 1;
+    if (!last && room >= next) new DataView(bytes.buffer).setUint32(NEXT.offset, next, true);
+    if (room - offset >= bytes.length) writeUser(memory, address + BigInt(offset), bytes);
+    offset = next;
+  }
+  info.argsz = offset;
+  info.flags = vfio.VFIO_IOMMU_INFO_PGSIZES | vfio.VFIO_IOMMU_INFO_CAPS;
+  info.iovaPgsizes = pageSizes(table);
+  info.capOffset = room >= offset ? vfio.Type1Info.size : 0;
+  writeUser(memory, address, info.bytes.subarray(0, Math.min(room, vfio.Type1Info.size)));
+  return 0;
+}
+
+/** Bit n set: 2^n bytes can be mapped. Sizes below a page count as a page. */
+function pageSizes(table: IoPageTable): bigint {
+  let sizes = table.commonPageSizes;
+  if (sizes & (PAGE_BYTES - 1n)) sizes = (sizes & -PAGE_BYTES) | PAGE_BYTES;
+  return max(sizes, table.alignment);
+}
+
+/** There is no limit of our own to the number of mappings. */
+function dmaAvailable(): Uint8Array {
+  const capability = new vfio.Type1InfoDmaAvail();
+  capability.id = vfio.VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL;
+  capability.version = 1;
+  capability.avail = 0xffff_ffff;
+  return capability.bytes;
+}
+
+function iovaRanges(table: IoPageTable): Uint8Array {
+  const ranges = table.usableRanges();
+  const header = vfio.Type1InfoCapIovaRange.size;
+  const bytes = new Uint8Array(header + ranges.length * vfio.VfioIovaRange.size);
+  const capability = new vfio.Type1InfoCapIovaRange(bytes);
+  capability.id = vfio.VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE;
+  capability.version = 1;
+  capability.nrIovas = ranges.length;
+  for (const [index, { start, last }] of ranges.entries()) {
+    const range = new vfio.VfioIovaRange(bytes.subarray(header + index * vfio.VfioIovaRange.size));
+    range.start = start;
+    range.end = last;
+  }
+  return bytes;
+}
+
+const align8 = (bytes: number): number => (bytes + 7) & ~7;

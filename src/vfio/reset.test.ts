@@ -1,0 +1,90 @@
+import { describe, expect, it } from 'vitest';
+import { type MachineChoice, Program, testMachine } from '../../test/host/program.ts';
+import * as vfio from '../abi/vfio.ts';
+
+const OWN_BUSES: MachineChoice = {};
+const ONE_BUS: MachineChoice = { change: (machine) => (machine.functions[1]!.bdf = '0000:01:00.1') };
+
+async function machineWith(choice: MachineChoice, ...bound: number[]) {
+  const { machine } = testMachine(choice);
+  const program = new Program(machine);
+  const iommufd = program.open('/dev/iommu');
+  const fds: number[] = [];
+  for (const index of bound) {
+    const fd = program.open(`/dev/vfio/devices/vfio${index}`);
+    await program.ok(fd, vfio.VFIO_DEVICE_BIND_IOMMUFD, vfio.DeviceBindIommufd, { argsz: 16, iommufd });
+    fds.push(fd);
+  }
+  return { machine, program, iommufd, fds, fd: fds[0]! };
+}
+
+/** Device ID and address (segment, bus, devfn) of each entry. */
+async function hotResetInfo(program: Program, fd: number, room: number) {
+  const tail = new Uint8Array(8 * room);
+  const layout = vfio.PciHotResetInfo;
+  const { errno, s } = await program.call(fd, vfio.VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, layout, {}, tail);
+  const view = new DataView(tail.buffer);
+  const devices = Array.from({ length: room }, (_, i) => [
+    view.getInt32(8 * i, true),
+    view.getUint16(8 * i + 4, true),
+    view.getUint8(8 * i + 6),
+    view.getUint8(8 * i + 7),
+  ]);
+  return { errno, count: s.count, flags: s.flags, devices };
+}
+
+const hotReset = (program: Program, fd: number, values = {}) =>
+  program.err(fd, vfio.VFIO_DEVICE_PCI_HOT_RESET, vfio.PciHotReset, values);
+
+describe('RESET', () => {
+  it('forgets what stands in BAR0 and keeps the configuration', async () => {
+    const { program, fd } = await machineWith(OWN_BUSES, 0);
+    program.pwrite(fd, (7n << 40n) + 4n, Uint8Array.of(6, 0));
+    program.pwrite(fd, 0x90n, Uint8Array.of(1, 2, 3, 4));
+    expect(await program.bare(fd, vfio.VFIO_DEVICE_RESET)).toBe('');
+    expect(program.pread(fd, 0x90n, 4)).toEqual(new Uint8Array(4));
+    expect(program.pread(fd, (7n << 40n) + 4n, 2)).toEqual(Uint8Array.of(6, 0));
+  });
+
+  it('brings a device back from D3hot', async () => {
+    const { program, fd } = await machineWith(OWN_BUSES, 0);
+    program.pwrite(fd, (7n << 40n) + 0xe4n, Uint8Array.of(3, 0));
+    expect(program.pread(fd, 8n, 1)).toBe('EIO');
+    await program.bare(fd, vfio.VFIO_DEVICE_RESET);
+    expect(program.pread(fd, 8n, 1)).toEqual(Uint8Array.of(0x32));
+  });
+});
+
+describe('a hot reset', () => {
+  it('says with ENOSPC how much room its list needs, and then which device is affected', async () => {
+    const { program, fd } = await machineWith(OWN_BUSES, 0);
+    expect(await hotResetInfo(program, fd, 0)).toMatchObject({ errno: 'ENOSPC', count: 1 });
+    expect(await hotResetInfo(program, fd, 1)).toEqual({ errno: '', count: 1, flags: 3, devices: [[1, 0, 1, 0]] });
+    expect(await hotReset(program, fd)).toBe('');
+  });
+
+  it('affects every device of the bus, and needs all of them in one iommufd', async () => {
+    const { program, fd } = await machineWith(ONE_BUS, 0);
+    const info = await hotResetInfo(program, fd, 2);
+    expect(info).toMatchObject({ count: 2, flags: 1 });
+    expect(info.devices).toEqual([
+      [1, 0, 1, 0],
+      [-1, 0, 1, 1],
+    ]);
+    expect(await hotReset(program, fd)).toBe('EINVAL');
+  });
+
+  it('resets all of them when they are', async () => {
+    const { program, fds } = await machineWith(ONE_BUS, 0, 1);
+    for (const fd of fds) program.pwrite(fd, 0x90n, Uint8Array.of(1, 2, 3, 4));
+    expect(await hotReset(program, fds[0]!)).toBe('');
+    for (const fd of fds) expect(program.pread(fd, 0x90n, 4)).toEqual(new Uint8Array(4));
+  });
+
+  it('takes neither flags nor groups', async () => {
+    const { program, fd } = await machineWith(OWN_BUSES, 0);
+    expect(await hotReset(program, fd, { flags: 1 })).toBe('EINVAL');
+    expect(await hotReset(program, fd, { count: 1 })).toBe('EINVAL');
+    expect(await hotReset(program, fd, { argsz: 11 })).toBe('EINVAL');
+  });
+});
