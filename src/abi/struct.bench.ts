@@ -1,4 +1,4 @@
-import { bench, describe } from 'vitest';
+import { bench, describe } from '../../bench/harness.ts';
 import { IoasMap } from './iommufd.ts';
 
 const raw = new Uint8Array(IoasMap.size);

@@ -1,6 +1,6 @@
 /** The VFIO type 1 IOMMU: what /dev/vfio/vfio and, for compatibility, /dev/iommu speak. The part that iommufd has. */
 import { io, VFIO_BASE, VFIO_TYPE } from './ioctl.ts';
-import { struct, u16, u32, u64 } from './struct.ts';
+import { plain, struct, u16, u32, u64 } from './struct.ts';
 
 export const VFIO_API_VERSION = 0;
 export const VFIO_GET_API_VERSION = io(VFIO_TYPE, VFIO_BASE + 0);
@@ -33,7 +33,7 @@ export const Type1InfoCapIovaRange = struct('vfio_iommu_type1_info_cap_iova_rang
   version: u16(2),
   next: u32(4),
   nrIovas: u32(8),
-  reserved: u32(12),
+  reserved: plain(u32(12)),
 });
 
 /** Both bounds inclusive. */

@@ -4,6 +4,7 @@ import { type Dialect, dialect } from '../abi/dialects.ts';
 import { Machine } from '../host/machine.ts';
 import { type MachineDescription, parseMachine } from '../host/machine-description.ts';
 import { MachineError } from '../host/machine-error.ts';
+import { MOCK_MACHINE, MockMachine } from '../host/mock-machine.ts';
 import { PRESETS, preset } from '../host/presets.ts';
 import { Server } from '../server/server.ts';
 import type { Tracer } from '../trace/events.ts';
@@ -17,18 +18,16 @@ export interface MachineOptions {
 
 export interface Session {
   readonly server: Server;
-  readonly machine: Machine;
+  readonly machine: Machine | MockMachine;
 }
 
 export async function withMachine<T>(
-  { machine: name, vmidPolicy }: MachineOptions,
+  options: MachineOptions,
   dialect: Dialect,
   tracer: Tracer,
   body: (session: Session) => Promise<T>,
 ): Promise<T> {
-  const description = loadMachine(name);
-  const policy = vmidPolicy ? { ...description.policy, vmid: vmidPolicy } : description.policy;
-  const machine = inOneSentence(name, () => new Machine({ ...description, policy }, { dialect, tracer }));
+  const machine = makeMachine(options, dialect, tracer);
   const server = new Server({ machine, tracer });
   try {
     await server.start();
@@ -42,9 +41,22 @@ export async function withMachine<T>(
   }
 }
 
+function makeMachine(
+  { machine: name, vmidPolicy }: MachineOptions,
+  dialect: Dialect,
+  tracer: Tracer,
+): Session['machine'] {
+  if (name === MOCK_MACHINE.name) return new MockMachine({ dialect, tracer });
+  const description = loadMachine(name);
+  const policy = vmidPolicy ? { ...description.policy, vmid: vmidPolicy } : description.policy;
+  return inOneSentence(name, () => new Machine({ ...description, policy }, { dialect, tracer }));
+}
+
 /** A preset by its name, or a description from a file. */
-export const loadMachine = (name: string): MachineDescription =>
-  inOneSentence(name, () => parseMachine(isPreset(name) || !isFile(name) ? preset(name).machine : readJson(name)));
+export function loadMachine(name: string): MachineDescription {
+  if (name === MOCK_MACHINE.name) throw new CliError('machine mock has no description: programs make its devices');
+  return inOneSentence(name, () => parseMachine(isPreset(name) || !isFile(name) ? preset(name).machine : readJson(name)));
+}
 
 const isPreset = (name: string): boolean => Object.hasOwn(PRESETS, name);
 const isFile = (name: string): boolean => /\.json$|\//.test(name) || existsSync(name);

@@ -29,45 +29,58 @@ const Memory = z.strictObject({
 });
 
 const Smmuv3 = z.strictObject({
-  type: z.literal('smmuv3'),
-  address: address.describe('of its registers; gives it its name, as in /sys/class/iommu'),
-  vmidBits: z.int().min(1).max(16).optional().describe('a smaller VMID pool than the hardware has'),
-  s1p: flag(DEFAULT_SETTINGS.s1p, 'stage 1'),
-  s2p: flag(DEFAULT_SETTINGS.s2p, 'stage 2'),
+  type: z.literal('smmuv3').describe('what it is'),
+  address: address.describe(
+    'of its registers, a multiple of 0x20000 below 0x40000000; gives it its name, as in /sys/class/iommu',
+  ),
+  vmidBits: z
+    .int()
+    .min(1)
+    .max(16)
+    .optional()
+    .describe('a smaller VMID pool than the hardware has: 2^vmidBits - 1 VMIDs'),
+  s1p: flag(DEFAULT_SETTINGS.s1p, 'has stage 1 (IDR0.S1P)'),
+  s2p: flag(DEFAULT_SETTINGS.s2p, 'has stage 2 (IDR0.S2P)'),
   granules: z
     .array(z.literal([4, 16, 64]))
     .min(1)
     .default([...DEFAULT_SETTINGS.granules])
     .describe('translation granules in KiB'),
-  oas: z.literal([32, 36, 40, 42, 44, 48, 52]).default(DEFAULT_SETTINGS.oas).describe('output address bits'),
+  oas: z
+    .literal([32, 36, 40, 42, 44, 48, 52])
+    .default(DEFAULT_SETTINGS.oas)
+    .describe('output address bits; every physical address of the machine lies below the smallest'),
   asid16: flag(DEFAULT_SETTINGS.asid16, '16-bit ASIDs instead of 8-bit ones'),
   vmid16: flag(DEFAULT_SETTINGS.vmid16, '16-bit VMIDs instead of 8-bit ones'),
   sidSize: whole(0, 32, DEFAULT_SETTINGS.sidSize, 'bits of a StreamID'),
   ssidSize: whole(0, 20, DEFAULT_SETTINGS.ssidSize, 'bits of a SubstreamID'),
-  twoLevelStreamTable: flag(DEFAULT_SETTINGS.twoLevelStreamTable, 'two-level stream tables'),
-  twoLevelCdTable: flag(DEFAULT_SETTINGS.twoLevelCdTable, 'two-level tables of context descriptors'),
-  ril: flag(DEFAULT_SETTINGS.ril, 'range invalidation'),
-  bbml: z.literal([0, 1, 2]).default(DEFAULT_SETTINGS.bbml).describe('level of break-before-make'),
-  had: flag(DEFAULT_SETTINGS.had, 'hierarchical attribute disable'),
-  ats: flag(DEFAULT_SETTINGS.ats, 'ATS'),
-  pri: flag(DEFAULT_SETTINGS.pri, 'PRI'),
-  iotlbEntries: capacity(DEFAULT_SETTINGS.iotlbEntries, 'capacity of the IOTLB'),
+  twoLevelStreamTable: flag(DEFAULT_SETTINGS.twoLevelStreamTable, 'takes two-level stream tables (IDR0.ST_LEVEL)'),
+  twoLevelCdTable: flag(DEFAULT_SETTINGS.twoLevelCdTable, 'takes two-level tables of context descriptors (IDR0.CD2L)'),
+  ril: flag(DEFAULT_SETTINGS.ril, 'range invalidation (IDR3.RIL)'),
+  bbml: z.literal([0, 1, 2]).default(DEFAULT_SETTINGS.bbml).describe('level of break-before-make (IDR3.BBML)'),
+  had: flag(DEFAULT_SETTINGS.had, 'CDs may switch hierarchical permissions off (IDR3.HAD)'),
+  ats: flag(DEFAULT_SETTINGS.ats, 'devices may ask for translations and cache them (IDR0.ATS)'),
+  pri: flag(DEFAULT_SETTINGS.pri, 'has a queue for page requests (IDR0.PRI); needs ats'),
+  iotlbEntries: capacity(DEFAULT_SETTINGS.iotlbEntries, 'capacity of the IOTLB in entries, each a page or block'),
   steEntries: capacity(DEFAULT_SETTINGS.steEntries, 'capacity of the cache of stream table entries'),
   cdEntries: capacity(DEFAULT_SETTINGS.cdEntries, 'capacity of the cache of context descriptors'),
 });
 
 const PciFunction = z.strictObject({
-  bdf,
-  iommu: z.string().describe('name of the IOMMU in front of it'),
-  model: z.literal(Object.keys(FUNCTION_KINDS)).default('ioat').describe('what it is'),
+  bdf: bdf.describe('its PCI address, on a bus above 00'),
+  iommu: z.string().describe('name of the IOMMU in front of it: smmu3. and its address with 16 digits'),
+  model: z
+    .literal(Object.keys(FUNCTION_KINDS))
+    .default('ioat')
+    .describe('what it does: a copy engine like that of Intel (IOAT), or one that touches what it is told to'),
   streamId: z
     .int()
     .min(0)
     .max(2 ** 32 - 1)
     .optional()
     .describe('its number at the IOMMU; its BDF when absent'),
-  ats: flag(true, 'has an ATC'),
-  pri: flag(false, 'has the PRI capability'),
+  ats: flag(true, 'has a translation cache of its own, and uses it when the IOMMU has ATS too'),
+  pri: flag(false, 'shows the PRI capability; needs ats'),
   pasidBits: whole(0, 20, 0, 'bits of a PASID; 0 without PASIDs'),
 });
 
@@ -86,11 +99,13 @@ const Policy = z.strictObject({
 });
 
 const Machine = z.strictObject({
-  $schema: z.string().optional(),
-  memory: Memory.prefault({}),
-  iommus: z.array(Smmuv3).min(1),
-  functions: z.array(PciFunction),
-  policy: Policy.prefault({}),
+  $schema: z.string().optional().describe('where editors find the schema; not looked at'),
+  memory: Memory.prefault({}).describe('physical memory'),
+  iommus: z.array(Smmuv3).min(1).describe('the IOMMUs, at least one'),
+  functions: z
+    .array(PciFunction)
+    .describe('PCI functions in the order of their nodes: /dev/vfio/devices/vfio0, vfio1 ...'),
+  policy: Policy.prefault({}).describe('choices of the host that Linux has made one way, or may make another'),
 });
 
 export type MachineDescription = z.output<typeof Machine>;

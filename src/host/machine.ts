@@ -26,6 +26,7 @@ import {
   streamOf,
 } from './machine-description.ts';
 import { MmioWindow } from './mmio-window.ts';
+import { OpenContexts } from './open-contexts.ts';
 import { parseBdf } from './pci-address.ts';
 import { physicalLayout } from './physical-layout.ts';
 import { type SysfsEntry, type SysfsFunction, sysfsEntries, sysfsRoots } from './sysfs.ts';
@@ -71,7 +72,7 @@ export class Machine {
   private readonly tracer: Tracer;
   private readonly registers: MmioWindow;
   private readonly frames: FrameAllocator;
-  private readonly contexts: Set<WeakRef<IommufdContext>>;
+  private readonly contexts: OpenContexts;
   /** Table frames that the drivers' probes took. */
   private readonly probedFrames: number;
 
@@ -83,7 +84,7 @@ export class Machine {
     this.memory = new PhysicalMemory();
     this.registers = new MmioWindow(FIRST_BAR);
     this.memory.placeBacking(0, 1, this.registers);
-    this.contexts = new Set();
+    this.contexts = new OpenContexts();
     const { ram, window } = physicalLayout(description);
     const { fragmentSeed } = description.memory;
     this.memory.addRam(ram.firstSlot * SLOT_FRAMES, ram.slots * SLOT_FRAMES);
@@ -117,7 +118,7 @@ export class Machine {
   /** What the machine holds for programs. All zero when none is left. */
   leftovers(): Record<string, number> {
     const counts: Record<string, number> = {
-      objects: this.liveContexts().reduce((sum, context) => sum + context.objects.size, 0),
+      objects: this.contexts.objects,
       bindings: this.devices.filter(({ binding }) => binding !== null).length,
       pinnedFrames: this.pinned.pinnedFrames,
       windows: this.pinned.windowsInUse,
@@ -137,19 +138,7 @@ export class Machine {
       host: { pinned, tracer, oneViommuPerPiommu },
       device: IOMMU_NODE,
     });
-    this.contexts.add(new WeakRef(context));
-    return context;
-  }
-
-  /** Forgets those that nobody can reach any more. */
-  private liveContexts(): IommufdContext[] {
-    const live: IommufdContext[] = [];
-    for (const reference of this.contexts) {
-      const context = reference.deref();
-      if (context) live.push(context);
-      else this.contexts.delete(reference);
-    }
-    return live;
+    return this.contexts.add(context);
   }
 
   private makeIommu(description: SmmuDescription): MachineIommu {

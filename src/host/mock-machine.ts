@@ -4,7 +4,7 @@
  */
 import { DEFAULT_DIALECT, type Dialect, dialect } from '../abi/dialects.ts';
 import { fail } from '../abi/errno.ts';
-import { withTestCommand } from '../abi/mock-dialect.ts';
+import { mockRelease, withTestCommand } from '../abi/mock-dialect.ts';
 import { MockIommu } from '../drivers/mock/mock-iommu.ts';
 import type { Handler } from '../iommufd/command.ts';
 import { IommufdContext } from '../iommufd/context.ts';
@@ -13,6 +13,10 @@ import { testCommand } from '../iommufd/test-command/test-command.ts';
 import { PhysicalMemory } from '../memory/physical-memory.ts';
 import { PinnedMemory } from '../memory/pinned-memory.ts';
 import { SILENT, type Tracer } from '../trace/events.ts';
+import { OpenContexts } from './open-contexts.ts';
+
+/** Its name among the presets: there is nothing to describe about it. */
+export const MOCK_MACHINE = { name: 'mock', summary: "the kernel's mock IOMMU, for its iommufd selftests" } as const;
 
 export interface MockMachineOptions {
   /** The newest release's when absent. */
@@ -34,15 +38,15 @@ export class MockMachine {
   readonly ownedRoots = [IOMMU_NODE.path];
   private readonly tracer: Tracer;
   private readonly testCommand: Handler;
-  private readonly contexts: Set<IommufdContext>;
+  private readonly contexts: OpenContexts;
 
   constructor(options: MockMachineOptions = {}) {
     this.dialect = withTestCommand(options.dialect ?? dialect(DEFAULT_DIALECT));
     this.tracer = options.tracer ?? SILENT;
-    this.iommu = new MockIommu();
+    this.iommu = new MockIommu(mockRelease(this.dialect));
     this.pinned = new PinnedMemory(new PhysicalMemory(), WINDOW);
     this.testCommand = testCommand(this.iommu);
-    this.contexts = new Set();
+    this.contexts = new OpenContexts();
   }
 
   /** Opens a device node. ENOENT when there is none of that name. */
@@ -51,8 +55,7 @@ export class MockMachine {
     const { pinned, tracer, testCommand: handler } = this;
     const host = { pinned, tracer, testCommand: handler };
     const context = new IommufdContext({ dialect: this.dialect, host, device: IOMMU_NODE });
-    this.contexts.add(context);
-    return context;
+    return this.contexts.add(context);
   }
 
   /** Nothing happens by itself on this machine. */
@@ -60,9 +63,7 @@ export class MockMachine {
 
   /** What the machine holds for programs. All zero when none is left. */
   leftovers(): Record<string, number> {
-    for (const context of this.contexts) if (context.objects.size === 0) this.contexts.delete(context);
-    const objects = [...this.contexts].reduce((sum, { objects: table }) => sum + table.size, 0);
     const { pinnedFrames, windowsInUse: windows } = this.pinned;
-    return { objects, pinnedFrames, windows, ...this.iommu.resources };
+    return { objects: this.contexts.objects, pinnedFrames, windows, ...this.iommu.resources };
   }
 }

@@ -73,13 +73,13 @@ export class Access extends IommufdObject implements IovaUser {
 
   /**
    * Pins the pages of [iova, iova + length) until unpin() of exactly this range.
-   * EINVAL when an area in it does not begin and end with pages, ENOENT at a gap, EPERM when an area may not be used so.
+   * EINVAL when `iova` is not the start of a page, ENOENT at a gap, EPERM when an area may not be used so.
    */
   pin(iova: bigint, length: bigint, write: boolean): void {
     const done: Array<() => void> = [];
     try {
-      this.forEachArea(iova, length, write, (area, first, last, end) => {
-        if (!pageAligned(area, first, end)) throw fail('EINVAL', `${areaText(area)} cuts a page`);
+      this.forEachArea(iova, length, write, (area, first, last) => {
+        if (area.startByte(first) % PAGE_BYTES) throw fail('EINVAL', `iova ${hex(first)} is not the start of a page`);
         const pages = [area.pageOf(first), area.pageOf(last)] as const;
         area.pages.pin(...pages);
         area.hold(this.unmapped === null);
@@ -156,7 +156,7 @@ export class Access extends IommufdObject implements IovaUser {
     iova: bigint,
     length: bigint,
     write: boolean,
-    visit: (area: Area, first: bigint, last: bigint, end: bigint) => void,
+    visit: (area: Area, first: bigint, last: bigint) => void,
   ): void {
     if (length === 0n) throw fail('EINVAL', 'length is 0');
     const end = iova + length - 1n;
@@ -170,16 +170,10 @@ export class Access extends IommufdObject implements IovaUser {
         throw fail('EPERM', `${areaText(area)} is not ${write ? 'writeable' : 'readable'}`);
       }
       const last = min(area.last, end);
-      visit(area, at, last, end);
+      visit(area, at, last);
       at = last + 1n;
     }
   }
 }
 
 const areaText = (area: Area): string => `the area ${range(area.start, area.last)}`;
-
-/** Does the part of an area from `first` begin with a page, and end with one unless the range `end`s inside the area? */
-function pageAligned(area: Area, first: bigint, end: bigint): boolean {
-  if (area.startByte(first) % PAGE_BYTES) return false;
-  return end <= area.last || (area.startByte(area.last) + 1n) % PAGE_BYTES === 0n;
-}

@@ -110,4 +110,9 @@ export class IommufdContext implements OpenFile {
   release(): void {
     this.drop();
   }
+
+  /** Nothing holds it any more: its objects have been destroyed. */
+  get ended(): boolean {
+    return this.holders === 0;
+  }
 }

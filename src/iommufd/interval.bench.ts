@@ -1,4 +1,4 @@
-import { bench, describe } from 'vitest';
+import { bench, describe } from '../../bench/harness.ts';
 import { Interval, IntervalTree } from './interval.ts';
 
 /** Areas of one page with a page between them, inserted in a scattered order. */

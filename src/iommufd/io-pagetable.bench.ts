@@ -1,4 +1,4 @@
-import { bench, describe } from 'vitest';
+import { bench, describe } from '../../bench/harness.ts';
 import { PhysicalMemory } from '../memory/physical-memory.ts';
 import { PinnedMemory } from '../memory/pinned-memory.ts';
 import { IoPageTable } from './io-pagetable.ts';

@@ -2,13 +2,16 @@
 import { DEFAULT_DIALECT, dialect } from '../abi/dialects.ts';
 import { ERRNO, Errno, type ErrnoName, fail } from '../abi/errno.ts';
 import { HwptAlloc, IOMMU_HWPT_ALLOC, IOMMU_IOAS_ALLOC, IOMMU_IOAS_MAP, IoasAlloc, IoasMap } from '../abi/iommufd.ts';
+import { withTestCommand } from '../abi/mock-dialect.ts';
 import type { AnyStruct } from '../abi/struct.ts';
+import type { MockIommu } from '../drivers/mock/mock-iommu.ts';
 import { PhysicalMemory } from '../memory/physical-memory.ts';
 import { PinnedMemory } from '../memory/pinned-memory.ts';
 import type { ProcessMemory } from '../memory/process-memory.ts';
 import { SILENT, type TraceEvent, type Tracer } from '../trace/events.ts';
 import { IommufdContext, type IommufdHost } from './context.ts';
 import type { ClientProcess, EventFd, OpenFile } from './file.ts';
+import { testCommand } from './test-command/test-command.ts';
 
 /** Memory of a process in one buffer: readable and writable, but for what protect() has taken. */
 export class BufferMemory implements ProcessMemory {
@@ -112,6 +115,8 @@ export interface ProgramOptions {
   readonly fragmentSeed?: number;
   readonly slots?: number;
   readonly memory?: BufferMemory;
+  /** With the mock driver. */
+  readonly mock?: MockIommu;
 }
 
 /** A program that has opened /dev/iommu. Structs are at the end of its memory. */
@@ -136,7 +141,11 @@ export class Program {
       tracer: options.tracer ?? SILENT,
       oneViommuPerPiommu: options.oneViommuPerPiommu ?? false,
     };
-    this.context = new IommufdContext({ dialect: dialect(options.abi ?? DEFAULT_DIALECT), host });
+    const spoken = dialect(options.abi ?? DEFAULT_DIALECT);
+    const { mock } = options;
+    this.context = mock
+      ? new IommufdContext({ dialect: withTestCommand(spoken), host: { ...host, testCommand: testCommand(mock) } })
+      : new IommufdContext({ dialect: spoken, host });
     const { base, bytes } = this.process.memory;
     this.scratch = base + bytes.length - 4096;
   }

@@ -4,7 +4,7 @@
  */
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { bench, describe } from 'vitest';
+import { bench, cleanup, describe } from '../../bench/harness.ts';
 import { Harness } from '../../test/server/harness.ts';
 import { REPLY_BYTES } from './protocol.ts';
 
@@ -27,8 +27,7 @@ const run = async (kind: string): Promise<void> => {
 describe(`${ROUND_TRIPS} round trips`, () => {
   bench('bare echo', () => run('echo'));
   bench('ioctl alone', () => run('ioctl'));
-  const teardown = async (_: unknown, mode?: string): Promise<void> => {
-    if (mode === 'run') await harness.stop();
-  };
-  bench('ioctl that reads and writes 4 bytes of the client', () => run('increment'), { teardown });
+  bench('ioctl that reads and writes 4 bytes of the client', () => run('increment'));
 });
+
+cleanup(() => harness.stop());

@@ -15,9 +15,12 @@ import { CommandBatch } from './commands.ts';
 /** StreamID behind a virtual one, or -1. */
 export type StreamLookup = (virtualStream: number) => number;
 
+/** What a kernel can allocate at once (4 MiB) holds no more. */
+const MOST_COMMANDS = 2 ** 22 / COMMAND_BYTES;
+
 /**
  * Issues the guest's commands up to the first that is refused (EIO), all with one CMD_SYNC. Nothing is issued when the
- * array as such is bad: EINVAL for another type, and what copying it gives.
+ * array as such is bad: ENOMEM when it is too long, EINVAL for another type, and what copying it gives.
  * @param streamOf null where only TLBI commands are taken
  */
 export function issueGuestCommands(
@@ -26,6 +29,11 @@ export function issueGuestCommands(
   streamOf: StreamLookup | null,
   commands: UserDataArray,
 ): InvalidateResult {
+  if (commands.entryCount > MOST_COMMANDS) {
+    // Kernels leave entry_num as it was here, though nothing was done.
+    const error = fail('ENOMEM', `entry_num ${commands.entryCount} is more than ${MOST_COMMANDS}`);
+    return { done: commands.entryCount, error };
+  }
   let words: Uint32Array;
   try {
     words = copyAll(commands);

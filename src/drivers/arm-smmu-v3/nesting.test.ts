@@ -301,6 +301,13 @@ describe('guest commands', () => {
     expect(viommu.invalidate({ ...none, type: 0 }).error).toMatchObject({ code: 'EINVAL' });
   });
 
+  it('are ENOMEM when there are more than a kernel can copy at once, and entry_num stays', () => {
+    const { viommu } = simple();
+    const refused = viommu.invalidate({ ...commands(), entryCount: 0xffffffff });
+    expect(refused).toMatchObject({ done: 0xffffffff, error: { code: 'ENOMEM' } });
+    expect(viommu.invalidate({ ...commands(), entryCount: 262145 }).error).toMatchObject({ code: 'ENOMEM' });
+  });
+
   it('on a nested HWPT itself exist only in viommu-v2, and only TLBI ones', () => {
     expect(simple().nested.invalidate).toBeUndefined();
     const bench = new Bench(V2);

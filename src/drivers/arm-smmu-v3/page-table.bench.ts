@@ -1,4 +1,4 @@
-import { bench, describe } from 'vitest';
+import { bench, describe } from '../../../bench/harness.ts';
 import { PhysicalMemory } from '../../memory/physical-memory.ts';
 import { FrameAllocator } from '../frame-allocator.ts';
 import { PageTable } from './page-table.ts';

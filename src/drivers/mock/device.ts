@@ -41,20 +41,20 @@ export class MockDevice implements DriverDevice {
   /** What it was attached to in a vIOMMU, and by what ID it was known there at that time. */
   private viommu: MockViommu | null;
   private virtualId: bigint;
-  private readonly tracksDirty: boolean;
+  private readonly flags: number;
   /** The next attach of IOMMU_TEST_PASID_RESERVED fails. */
   private failsNext: boolean;
 
   /** @param flags MOCK_FLAGS_DEVICE_*: EINVAL for others */
   constructor(driver: MockIommu, number: number, flags: number) {
-    const known = MOCK_FLAGS_DEVICE_NO_DIRTY | MOCK_FLAGS_DEVICE_PASID;
+    const known = driver.release.deviceFlags;
     if (flags & ~known)
       throw fail('EINVAL', `dev_flags 0x${flags.toString(16)} has bits beyond 0x${known.toString(16)}`);
     this.driver = driver;
     this.name = `iommufd_mock${number}`;
     this.streamId = number;
     this.maxPasidLog2 = flags & MOCK_FLAGS_DEVICE_PASID ? MOCK_PASID_WIDTH : 0;
-    this.tracksDirty = !(flags & MOCK_FLAGS_DEVICE_NO_DIRTY);
+    this.flags = flags;
     this.hwCapabilities = CAP_ATS_NOT_SUPPORTED | (this.tracksDirty ? CAP_DIRTY_TRACKING : 0n);
     this.cacheCoherent = true;
     this.viommuTypes = [IOMMU_VIOMMU_TYPE_SELFTEST];
@@ -62,6 +62,10 @@ export class MockDevice implements DriverDevice {
     this.viommu = null;
     this.virtualId = 0n;
     this.failsNext = false;
+  }
+
+  private get tracksDirty(): boolean {
+    return !(this.flags & MOCK_FLAGS_DEVICE_NO_DIRTY);
   }
 
   reservedRegions(): ReservedRegion[] {
@@ -78,7 +82,7 @@ export class MockDevice implements DriverDevice {
   }
 
   allocPaging(flags: number, data: UserData | null): PagingDomain {
-    return this.driver.allocPaging(flags, data, this.tracksDirty);
+    return this.driver.allocPaging(flags, data, this.flags);
   }
 
   allocNestedOnParent(parent: PagingDomain, flags: number, data: UserData): NestedDomain {

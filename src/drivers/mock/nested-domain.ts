@@ -2,13 +2,12 @@
 import { fail } from '../../abi/errno.ts';
 import {
   HwptInvalidateSelftest,
-  HwptSelftest,
-  IOMMU_HWPT_DATA_SELFTEST,
+  type HwptSelftest,
   IOMMU_HWPT_INVALIDATE_DATA_SELFTEST,
   IOMMU_TEST_INVALIDATE_FLAG_ALL,
   MOCK_NESTED_DOMAIN_IOTLB_NUM,
 } from '../../abi/iommufd-test.ts';
-import type { InvalidateResult, NestedDomain, PagingDomain, UserData, UserDataArray } from '../iommu-driver.ts';
+import type { InvalidateResult, NestedDomain, PagingDomain, UserDataArray } from '../iommu-driver.ts';
 import type { MockViommu } from './viommu.ts';
 
 export class MockNestedDomain implements NestedDomain {
@@ -19,12 +18,12 @@ export class MockNestedDomain implements NestedDomain {
   readonly iotlb: Uint32Array;
   private readonly freed: () => void;
 
-  /** EOPNOTSUPP when `data` is of another type. */
-  constructor(parent: PagingDomain, viommu: MockViommu | null, data: UserData, freed: () => void) {
-    if (data.type !== IOMMU_HWPT_DATA_SELFTEST) {
-      throw fail('EOPNOTSUPP', `data_type ${data.type} is not ${IOMMU_HWPT_DATA_SELFTEST}`);
-    }
-    const config = new HwptSelftest(data.copy(HwptSelftest.end('iotlb'), HwptSelftest.size));
+  constructor(
+    parent: PagingDomain,
+    viommu: MockViommu | null,
+    config: InstanceType<typeof HwptSelftest>,
+    freed: () => void,
+  ) {
     this.kind = 'nested';
     this.parent = parent;
     this.viommu = viommu;

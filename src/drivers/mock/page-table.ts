@@ -71,10 +71,11 @@ export class MockPageTable {
     return leaf ? leaf.pa + (iova % leaf.bytes) : null;
   }
 
-  /** A write through `iova`: its leaf is dirty. Nothing happens when nothing is mapped. */
-  setDirty(iova: number): void {
+  /** A write through `iova`: its leaf is dirty. @returns whether there is one */
+  setDirty(iova: number): boolean {
     const leaf = this.find(iova);
     if (leaf) leaf.dirty = true;
+    return leaf !== null;
   }
 
   /** Reports the dirty parts of [iova, iova + length), in order. */

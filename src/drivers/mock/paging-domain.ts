@@ -1,18 +1,32 @@
 /** A paging domain of the mock driver. */
-import { MOCK_APERTURE_LAST, MOCK_APERTURE_START, MOCK_HUGE_PAGE_SIZE } from '../../abi/iommufd-test.ts';
+import {
+  MOCK_APERTURE_LAST,
+  MOCK_APERTURE_START,
+  MOCK_HUGE_PAGE_SIZE,
+  MOCK_PAGE_SIZE,
+} from '../../abi/iommufd-test.ts';
 import type { Aperture, PagingDomain } from '../iommu-driver.ts';
 import { MockPageTable, TABLE_SPAN } from './page-table.ts';
 
-/** Every power of two from the 2 KiB page to half of the span. */
-const ALL_SIZES = (1n << 38n) - (1n << 11n);
-/** The core asks for PAGE_SIZE, and gets it beside the huge page. */
-const HUGE_SIZES = BigInt(MOCK_HUGE_PAGE_SIZE) | 0x1000n;
+const MOCK_APERTURE: Aperture = { start: BigInt(MOCK_APERTURE_START), last: BigInt(MOCK_APERTURE_LAST) };
+const WHOLE_TABLE: Aperture = { start: 0n, last: BigInt(TABLE_SPAN) - 1n };
+
+/** Leaf sizes and aperture, by kind of page table. */
+const LAYOUTS = {
+  /** Every power of two from the 2 KiB page to half of the span. */
+  default: { pageSizes: (1n << 38n) - (1n << 11n), aperture: MOCK_APERTURE },
+  /** The core asks for PAGE_SIZE, and gets it beside the huge page. */
+  huge: { pageSizes: BigInt(MOCK_HUGE_PAGE_SIZE) | 0x1000n, aperture: WHOLE_TABLE },
+  flat: { pageSizes: BigInt(MOCK_PAGE_SIZE), aperture: MOCK_APERTURE },
+  'flat-huge': { pageSizes: BigInt(MOCK_PAGE_SIZE | MOCK_HUGE_PAGE_SIZE), aperture: MOCK_APERTURE },
+} as const;
+
+export type DomainLayout = keyof typeof LAYOUTS;
 
 export interface MockDomainOptions {
   readonly nestParent: boolean;
   readonly dirtyTracking: boolean;
-  /** MOCK_IOMMUPT_HUGE: large pages, and the whole span of the table as aperture. */
-  readonly huge: boolean;
+  readonly layout: DomainLayout;
 }
 
 export class MockPagingDomain implements PagingDomain {
@@ -27,15 +41,14 @@ export class MockPagingDomain implements PagingDomain {
   private readonly table: MockPageTable;
   private readonly freed: () => void;
 
-  constructor({ nestParent, dirtyTracking, huge }: MockDomainOptions, freed: () => void) {
+  constructor({ nestParent, dirtyTracking, layout }: MockDomainOptions, freed: () => void) {
     this.kind = 'paging';
     this.nestParent = nestParent;
     this.dirtyTracking = dirtyTracking;
     this.enforceCacheCoherency = false;
-    this.pageSizes = huge ? HUGE_SIZES : ALL_SIZES;
-    this.aperture = huge
-      ? { start: 0n, last: BigInt(TABLE_SPAN) - 1n }
-      : { start: BigInt(MOCK_APERTURE_START), last: BigInt(MOCK_APERTURE_LAST) };
+    const { pageSizes, aperture } = LAYOUTS[layout];
+    this.pageSizes = pageSizes;
+    this.aperture = aperture;
     this.tracking = false;
     this.table = new MockPageTable(this.pageSizes);
     this.freed = freed;
@@ -61,9 +74,9 @@ export class MockPagingDomain implements PagingDomain {
     this.table.readDirty(Number(iova), Number(length), clear, (at, bytes) => report(BigInt(at), BigInt(bytes)));
   }
 
-  /** As if a device had written at `iova`. */
-  setDirty(iova: bigint): void {
-    if (iova < TABLE_SPAN) this.table.setDirty(Number(iova));
+  /** As if a device had written at `iova`. @returns whether something is mapped there */
+  setDirty(iova: bigint): boolean {
+    return iova < TABLE_SPAN && this.table.setDirty(Number(iova));
   }
 
   free(): void {

@@ -1,5 +1,5 @@
 /** What an ATC hit and an untranslated access of 64 bytes cost on top of the IOMMU. */
-import { bench, describe } from 'vitest';
+import { bench, describe } from '../../../bench/harness.ts';
 import { NO_SUBSTREAM } from '../iommu.ts';
 import { DMA_PROBE } from './dma-probe.ts';
 import { functionRig } from './testing.ts';

@@ -26,13 +26,17 @@ export const checkMap: Operation = (command, { id }, payload) => {
   const domain = mockPaging(command, id);
   const step = domain.pageSizes & -domain.pageSizes;
   if ((iova | length | uptr) & (step - 1n) || uptr + length > U64_MAX) {
-    throw fail('EINVAL', `iova ${hex(iova)}, length ${hex(length)} and uptr ${hex(uptr)} are not aligned to ${hex(step)}`);
+    throw fail(
+      'EINVAL',
+      `iova ${hex(iova)}, length ${hex(length)} and uptr ${hex(uptr)} are not aligned to ${hex(step)}`,
+    );
   }
   const pages = new UserPages(command, uptr, length);
   try {
     for (let done = 0n; done < length; done += step) {
       const expected = pages.physical(uptr + done);
-      if (domain.physical(iova + done) !== expected) throw fail('EINVAL', `${hex(iova + done)} is not mapped to ${hex(uptr + done)}`);
+      if (domain.physical(iova + done) !== expected)
+        throw fail('EINVAL', `${hex(iova + done)} is not mapped to ${hex(uptr + done)}`);
     }
   } finally {
     pages.release();
@@ -66,11 +70,13 @@ function mappedPages({ context }: Command): Set<Pages> {
 export const checkIotlb: Operation = ({ context }, { id }, payload) => {
   const c = new TestCheckIotlb(payload);
   const { iotlb } = context.objects.get(id, HwptNested, 'id').domain as MockNestedDomain;
-  if (iotlb[c.id] !== c.iotlb) throw fail('EINVAL', `IOTLB entry ${c.id} is ${hex(iotlb[c.id] ?? -1)}, not ${hex(c.iotlb)}`);
+  if (iotlb[c.id] !== c.iotlb)
+    throw fail('EINVAL', `IOTLB entry ${c.id} is ${hex(iotlb[c.id] ?? -1)}, not ${hex(c.iotlb)}`);
 };
 
 export const checkDevCache: Operation = ({ context }, { id }, payload) => {
   const c = new TestCheckDevCache(payload);
   const { cache } = context.objects.get(id, IommufdDevice, 'id').physical as MockDevice;
-  if (cache[c.id] !== c.cache) throw fail('EINVAL', `cache entry ${c.id} is ${hex(cache[c.id] ?? -1)}, not ${hex(c.cache)}`);
+  if (cache[c.id] !== c.cache)
+    throw fail('EINVAL', `cache entry ${c.id} is ${hex(cache[c.id] ?? -1)}, not ${hex(c.cache)}`);
 };

@@ -42,5 +42,6 @@ export const pasidCheckHwpt: Operation = (command, { id }, payload) => {
   if (expected && !(expected instanceof HwptPaging || expected instanceof HwptNested)) {
     throw fail('EINVAL', `hwpt_id ${hwptId} is a ${expected.kind}`);
   }
-  if (attached !== expected) throw fail('EINVAL', `pasid ${pasid} is attached to HWPT ${attached?.id ?? 0}, not ${hwptId}`);
+  if (attached !== expected)
+    throw fail('EINVAL', `pasid ${pasid} is attached to HWPT ${attached?.id ?? 0}, not ${hwptId}`);
 };

@@ -33,7 +33,7 @@ export function testCommand(mock: MockIommu): Handler {
     [abi.IOMMU_TEST_OP_MOCK_DOMAIN_REPLACE]: mockDomainReplace,
     [abi.IOMMU_TEST_OP_ACCESS_REPLACE_IOAS]: accessReplaceIoas,
     [abi.IOMMU_TEST_OP_MOCK_DOMAIN_FLAGS]: mockDomain(mock, true),
-    [abi.IOMMU_TEST_OP_DIRTY]: dirty,
+    [abi.IOMMU_TEST_OP_DIRTY]: dirty(mock),
     [abi.IOMMU_TEST_OP_MD_CHECK_IOTLB]: checkIotlb,
     [abi.IOMMU_TEST_OP_TRIGGER_IOPF]: triggerIopf,
     [abi.IOMMU_TEST_OP_DEV_CHECK_CACHE]: checkDevCache,
@@ -46,7 +46,7 @@ export function testCommand(mock: MockIommu): Handler {
   return (command) => {
     const cmd = new abi.TestCmd(command.bytes);
     const operation = operations[cmd.op];
-    if (!operation) throw fail('EOPNOTSUPP', `op ${cmd.op} is unknown`);
+    if (!operation || cmd.op > mock.release.lastOperation) throw fail('EOPNOTSUPP', `op ${cmd.op} is unknown`);
     return operation(command, cmd, cmd.payload);
   };
 }
