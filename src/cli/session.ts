@@ -55,7 +55,9 @@ function makeMachine(
 /** A preset by its name, or a description from a file. */
 export function loadMachine(name: string): MachineDescription {
   if (name === MOCK_MACHINE.name) throw new CliError('machine mock has no description: programs make its devices');
-  return inOneSentence(name, () => parseMachine(isPreset(name) || !isFile(name) ? preset(name).machine : readJson(name)));
+  return inOneSentence(name, () =>
+    parseMachine(isPreset(name) || !isFile(name) ? preset(name).machine : readJson(name)),
+  );
 }
 
 const isPreset = (name: string): boolean => Object.hasOwn(PRESETS, name);

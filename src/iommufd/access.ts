@@ -165,6 +165,7 @@ export class Access extends IommufdObject implements IovaUser {
     for (let at = iova; at <= end; ) {
       const area = areas.at(at);
       if (!area) throw fail('ENOENT', `IOVA ${hex(at)} of ${range(iova, end)} is not mapped`);
+      if (area.pages.foreign) throw fail('EINVAL', `${areaText(area)} is memory of a device`);
       if (area.closing) throw fail('EINVAL', `${areaText(area)} is being unmapped`);
       if (!(area.prot & (write ? PROT_WRITE : PROT_READ))) {
         throw fail('EPERM', `${areaText(area)} is not ${write ? 'writeable' : 'readable'}`);

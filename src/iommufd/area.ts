@@ -15,6 +15,8 @@ export class Area extends Interval {
   readonly pageOffset: number;
   /** An unmap waits for accesses to give it back: no new ones. */
   closing: boolean;
+  /** Domains that it is mapped into; only known when its pages may be taken back. */
+  private readonly domains: Set<PagingDomain> | null;
   /** Pins of accesses, and those among them that no unmap can get back. */
   private held: number;
   private locked: number;
@@ -30,6 +32,7 @@ export class Area extends Interval {
     this.firstPage = Number(startByte / PAGE_BYTES);
     this.pageOffset = Number(startByte % PAGE_BYTES);
     this.closing = false;
+    this.domains = pages.foreign ? new Set() : null;
     this.held = 0;
     this.locked = 0;
   }
@@ -81,6 +84,7 @@ export class Area extends Interval {
 
   /** Maps pinned memory by physically contiguous runs, so that the driver can use its largest leaves. */
   mapInto(domain: PagingDomain, hugePages: boolean): void {
+    if (this.pages.revoked) return;
     const length = Number(this.length);
     let done = 0;
     try {
@@ -95,10 +99,24 @@ export class Area extends Interval {
       if (done) domain.unmap(this.start, BigInt(done));
       throw error;
     }
+    if (!this.domains) return;
+    this.domains.add(domain);
+    this.pages.mappedAreas.add(this);
   }
 
   unmapFrom(domain: PagingDomain): void {
+    if (this.domains) {
+      // Nothing is there any more when the pages were taken back.
+      if (!this.domains.delete(domain)) return;
+      if (this.domains.size === 0) this.pages.mappedAreas.delete(this);
+    }
     domain.unmap(this.start, this.length);
+  }
+
+  /** The pages are taken back. */
+  withdraw(): void {
+    for (const domain of this.domains!) domain.unmap(this.start, this.length);
+    this.domains!.clear();
   }
 
   /** Two areas in place of this one, the first of which ends with `last`. `pinned`: the memory is, and stays so. */

@@ -14,6 +14,8 @@ export class Command {
   readonly address: bigint;
   /** What the handler made: published when the ioctl succeeds, destroyed when it fails after all. */
   created: IommufdObject | null;
+  /** What the ioctl returns on success. */
+  result: number;
   /** How much of the struct both the caller and the dialect know. */
   private readonly knownSize: number;
 
@@ -23,6 +25,7 @@ export class Command {
     this.address = address;
     this.bytes = bytes;
     this.created = null;
+    this.result = 0;
     this.knownSize = knownSize;
   }
 

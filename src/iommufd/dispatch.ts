@@ -15,6 +15,7 @@ import { hwQueueAlloc } from './hw-queue.ts';
 import { hwptAlloc } from './hwpt-alloc.ts';
 import { hwptInvalidate } from './invalidate.ts';
 import { ioasAlloc, ioasAllowIovas, ioasCopy, ioasIovaRanges, ioasMap, ioasUnmap } from './ioas.ts';
+import { ioasMapFile } from './map-file.ts';
 import { option } from './option.ts';
 import { traced } from './traced.ts';
 import { UNSUPPORTED_COMMANDS, unsupported } from './unsupported.ts';
@@ -41,6 +42,7 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   IOMMU_IOAS_COPY: ioasCopy,
   IOMMU_IOAS_IOVA_RANGES: ioasIovaRanges,
   IOMMU_IOAS_MAP: ioasMap,
+  IOMMU_IOAS_MAP_FILE: ioasMapFile,
   IOMMU_IOAS_UNMAP: ioasUnmap,
   IOMMU_OPTION: option,
   IOMMU_VDEVICE_ALLOC: vdeviceAlloc,
@@ -123,7 +125,7 @@ function run(command: Command, handler: Handler): number | Promise<number> {
   const { objects } = command.context;
   const publish = (): number => {
     if (command.created) objects.publish(command.created);
-    return 0;
+    return command.result;
   };
   const abort = (error: unknown): never => {
     if (command.created) objects.abort(command.created);

@@ -116,6 +116,7 @@ export class IoPageTable {
     if (!area || last === area.start || last === area.last) return;
     const text = `the area ${range(area.start, area.last)}`;
     if (area.closing) throw fail('EBUSY', `${text} is being unmapped`);
+    if (area.pages.foreign) throw fail('EOPNOTSUPP', `${text} is memory of a device`);
     if ((last + 1n) % this.alignment || area.startByte(last + 1n) % this.alignment) {
       throw fail('EINVAL', `a cut of ${text} at ${hex(last + 1n)} is not aligned to ${hex(this.alignment)}`);
     }

@@ -131,8 +131,8 @@ export function ioasAllowIovas(command: Command): void {
 
 const getIoas = (command: Command, id: number, field = 'ioas_id'): Ioas => command.context.objects.get(id, Ioas, field);
 
-/** The checks that MAP and COPY make before they look for an IOAS. */
-function mapFlags(flags: number, ...numbers: bigint[]): { prot: number; fixed: boolean } {
+/** The checks that MAP, MAP_FILE and COPY make before they look for an IOAS. */
+export function mapFlags(flags: number, ...numbers: bigint[]): { prot: number; fixed: boolean } {
   const known = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_WRITEABLE | IOMMU_IOAS_MAP_READABLE;
   if (flags & ~known) throw fail('EOPNOTSUPP', `flags ${hex(flags)} has bits beyond ${hex(known)}`);
   checkBelowMax(...numbers);

@@ -6,6 +6,7 @@ import { fail } from '../abi/errno.ts';
 import type { PinnedMemory } from '../memory/pinned-memory.ts';
 import type { ProcessMemory } from '../memory/process-memory.ts';
 import { allOrNothing } from './all-or-nothing.ts';
+import type { Area } from './area.ts';
 import { Coverage, type PageRun } from './coverage.ts';
 import { hex } from './format.ts';
 import { U64_MAX } from './u64.ts';
@@ -26,16 +27,31 @@ export class Pages {
   /** User address of the first page. */
   readonly base: bigint;
   readonly writable: boolean;
+  /** A device's memory, which may be taken back: no access can use it, and no area of it be cut. */
+  readonly foreign: boolean;
+  revoked: boolean;
+  /** Of foreign pages, the areas that are in some domain. */
+  readonly mappedAreas: Set<Area>;
   private readonly pinned: PinnedMemory;
   private readonly covered: Coverage;
 
   /** @param address page-aligned user address of page 0 */
-  constructor(pinned: PinnedMemory, process: ProcessMemory, address: bigint, writable: boolean) {
+  constructor(pinned: PinnedMemory, process: ProcessMemory, address: bigint, writable: boolean, foreign = false) {
     this.pinned = pinned;
     this.process = process;
     this.base = address;
     this.writable = writable;
+    this.foreign = foreign;
+    this.revoked = false;
+    this.mappedAreas = new Set();
     this.covered = new Coverage();
+  }
+
+  /** Takes foreign pages out of every domain, for good. */
+  revoke(): void {
+    this.revoked = true;
+    for (const area of this.mappedAreas) area.withdraw();
+    this.mappedAreas.clear();
   }
 
   /**

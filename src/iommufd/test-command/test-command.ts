@@ -9,6 +9,7 @@ import type { Command, Handler } from '../command.ts';
 import { accessPages, accessReplaceIoas, accessRw, createAccess, destroyAccessPages } from './access-operations.ts';
 import { checkDevCache, checkIotlb, checkMap, checkRefs } from './checks.ts';
 import { dirty } from './dirty.ts';
+import { dmabufGet, dmabufRevoke } from './dmabuf.ts';
 import { triggerIopf, triggerVevent } from './events.ts';
 import { mockDomain, mockDomainReplace } from './mock-domain.ts';
 import { pasidAttach, pasidCheckHwpt, pasidDetach, pasidReplace } from './pasid.ts';
@@ -42,6 +43,8 @@ export function testCommand(mock: MockIommu): Handler {
     [abi.IOMMU_TEST_OP_PASID_REPLACE]: pasidReplace,
     [abi.IOMMU_TEST_OP_PASID_DETACH]: pasidDetach,
     [abi.IOMMU_TEST_OP_PASID_CHECK_HWPT]: pasidCheckHwpt,
+    [abi.IOMMU_TEST_OP_DMABUF_GET]: dmabufGet,
+    [abi.IOMMU_TEST_OP_DMABUF_REVOKE]: dmabufRevoke,
   };
   return (command) => {
     const cmd = new abi.TestCmd(command.bytes);
