@@ -42,6 +42,12 @@ describe('a machine description', () => {
 
   it.each<[string, Changes]>([
     ['iommus[1].oas: 45 found, expected one of 32, 36, 40, 42, 44, 48, 52', (m) => (m.iommus[1]!.oas = 45)],
+    ['iommus[0].granules: [4,4] found, expected each granule once', (m) => (m.iommus[0]!.granules = [4, 4])],
+    ['iommus[0].vmidBits: 9 found, expected at most 8 when vmid16 is false', (m) => (m.iommus[0]!.vmidBits = 9)],
+    [
+      'policy.vmidOverride: 300 found, expected at most 255 (vmid16 of smmu3.0x000000002b400000)',
+      (m) => (m.policy = { vmidOverride: 300 }),
+    ],
     ['iommus[0].sidSize: 33 found, expected at most 32', (m) => (m.iommus[0]!.sidSize = 33)],
     ['iommus[0].sidSize: 1.5 found, expected a whole number', (m) => (m.iommus[0]!.sidSize = 1.5)],
     ['iommus[0].ats: "yes" found, expected a boolean', (m) => (m.iommus[0]!.ats = 'yes')],

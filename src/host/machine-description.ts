@@ -136,6 +136,7 @@ export function parseMachine(input: unknown): MachineDescription {
   if (!parsed.success) throw firstMistake(parsed.error, input, machineSchema());
   checkIommus(parsed.data);
   checkFunctions(parsed.data);
+  checkPolicy(parsed.data);
   physicalLayout(parsed.data);
   return parsed.data;
 }
@@ -145,7 +146,8 @@ const SMMU_BYTES = 0x20000;
 const MMIO_BYTES = 2 ** 30;
 
 function checkIommus({ iommus }: MachineDescription): void {
-  for (const [i, { address: at, pri, ats, s1p, s2p }] of iommus.entries()) {
+  for (const [i, smmu] of iommus.entries()) {
+    const { address: at, pri, ats, s1p, s2p, granules, vmidBits = 0 } = smmu;
     const key = `iommus[${i}]`;
     if (Number(at) % SMMU_BYTES || Number(at) + SMMU_BYTES > MMIO_BYTES) {
       throw new MachineError(`${key}.address: ${at} found, expected a multiple of 0x20000 below 0x40000000`);
@@ -155,6 +157,23 @@ function checkIommus({ iommus }: MachineDescription): void {
       throw new MachineError(`${key}.address: ${at} found, expected another one than iommus[${other}] has`);
     if (pri && !ats) throw new MachineError(`${key}.pri: true found, expected false when ats is false`);
     if (!s1p && !s2p) throw new MachineError(`${key}.s2p: false found, expected true when s1p is false`);
+    if (new Set(granules).size < granules.length) {
+      throw new MachineError(`${key}.granules: ${JSON.stringify(granules)} found, expected each granule once`);
+    }
+    if (vmidBits > hardwareVmidBits(smmu)) {
+      throw new MachineError(`${key}.vmidBits: ${vmidBits} found, expected at most 8 when vmid16 is false`);
+    }
+  }
+}
+
+const hardwareVmidBits = ({ vmid16 }: SmmuDescription): number => (vmid16 ? 16 : 8);
+
+function checkPolicy({ iommus, policy: { vmidOverride = 0 } }: MachineDescription): void {
+  for (const smmu of iommus) {
+    const last = 2 ** hardwareVmidBits(smmu) - 1;
+    if (vmidOverride <= last) continue;
+    const name = smmuName(smmu);
+    throw new MachineError(`policy.vmidOverride: ${vmidOverride} found, expected at most ${last} (vmid16 of ${name})`);
   }
 }
 

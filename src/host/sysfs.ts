@@ -43,20 +43,23 @@ export function sysfsEntries(iommus: readonly string[], functions: readonly Sysf
   ];
 }
 
-/** Trees of the real /sys that this machine's replace as a whole. */
+/**
+ * Trees of the real /sys that this machine's replace as a whole. Nothing of /sys/devices/pci* is among them: the real
+ * machine's disks and network cards hang there. Our host bridges are platform devices, as on Arm with a device tree.
+ */
 export function sysfsRoots(iommus: readonly string[], functions: readonly SysfsFunction[]): string[] {
   const segments = new Set(functions.map(({ address }) => hostBridge(address)));
   return [BUS, CLASS_IOMMU, CLASS_VFIO, GROUPS, ...segments, ...iommus.map((_, index) => platformDevice(index))];
 }
 
-const platformDevice = (index: number): string => `${PLATFORM}/arm-smmu-v3.${index}.auto`;
+const platformDevice = (index: number): string => `${PLATFORM}/uiommufd.arm-smmu-v3.${index}.auto`;
 const iommuPath = (name: string, index: number): string => `${platformDevice(index)}/iommu/${name}`;
-const hostBridge = ({ segment }: PciAddress): string => `/sys/devices/pci${hexDigits(segment, 4)}:00`;
+const hostBridge = ({ segment }: PciAddress): string => `${PLATFORM}/uiommufd.pcie.${segment}`;
 
 /** Behind a root port of its own bus. */
 function devicePath({ fn, address }: SysfsFunction): string {
   const port = `${hexDigits(address.segment, 4)}:00:${hexDigits(address.bus & 0x1f, 2)}.${address.bus >>> 5}`;
-  return `${hostBridge(address)}/${port}/${fn.name}`;
+  return `${hostBridge(address)}/pci${hexDigits(address.segment, 4)}:00/${port}/${fn.name}`;
 }
 
 function iommuEntries(name: string, index: number): SysfsEntry[] {

@@ -37,9 +37,9 @@ export abstract class EventQueue extends IommufdObject implements EventSource {
   protected abstract enqueue(record: Uint8Array): void;
 
   push(record: Uint8Array): void {
-    const waited = this.waiting;
     this.enqueue(record);
-    if (this.waiting !== waited) this.file.onPollChange?.();
+    // For every record, not only the first: who waits for an edge (EPOLLET) and has not read yet hears of the next, too.
+    if (this.waiting) this.file.onPollChange?.();
   }
 
   /**

@@ -29,7 +29,7 @@ export function compileOnce({ sources, flags, libraries = [], outputs, onCompile
   if (fs.existsSync(folder)) return folder;
 
   onCompile?.();
-  fs.mkdirSync(cache, { recursive: true, mode: 0o700 });
+  makeCache(cache);
   const work = fs.mkdtempSync(path.join(cache, 'build-'));
   try {
     for (const [output, names] of Object.entries(outputs)) {
@@ -76,6 +76,15 @@ function run(compiler: string, args: string[]): void {
     );
   }
   if (status !== 0) throw new Error(`'${compiler} ${args.join(' ')}' failed:\n${stderr}`);
+}
+
+function makeCache(cache: string): void {
+  try {
+    fs.mkdirSync(cache, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new Error(`'${cache}' cannot be made (${code}): set XDG_CACHE_HOME to a folder where the compiled shim may be kept`);
+  }
 }
 
 function cacheFolder(): string {

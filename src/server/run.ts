@@ -1,5 +1,6 @@
 /** Runs a program under a server, as if the program had been started in its place. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type IOType, spawn } from 'node:child_process';
+import fs from 'node:fs';
 import type { Server } from './server.ts';
 
 export interface RunResult {
@@ -12,6 +13,31 @@ export interface RunOptions {
   /** Instead of this process's environment. */
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
+  /** Descriptors of this process, 3 and above, that the program gets under the same numbers. */
+  readonly descriptors?: readonly number[];
+}
+
+/**
+ * Descriptors from 3 on that were open when this process began: a program is given them as they are (-object iommufd,fd=N,
+ * LISTEN_FDS). Node marks low ones close-on-exec, so spawn() has to name them. What Node opens for itself looks different:
+ * epoll, eventfds, and pipes with both ends here. To be called before anything else opens descriptors.
+ */
+export function inheritedDescriptors(): readonly number[] {
+  const links = new Map<number, string>();
+  for (const name of fs.readdirSync('/proc/self/fd')) {
+    try {
+      links.set(Number(name), fs.readlinkSync(`/proc/self/fd/${name}`));
+    } catch {
+      // The descriptor with which the folder was read.
+    }
+  }
+  const uses = new Map<string, number>();
+  for (const link of links.values()) uses.set(link, (uses.get(link) ?? 0) + 1);
+  return [...links]
+    .filter(
+      ([fd, link]) => fd > 2 && !link.startsWith('anon_inode:') && !(link.startsWith('pipe:') && uses.get(link)! > 1),
+    )
+    .map(([fd]) => fd);
 }
 
 const PASSED_ON: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGALRM', 'SIGCONT'];
@@ -36,7 +62,7 @@ export async function runProgram(
   for (const signal of FROM_TERMINALS) process.on(signal, terminal ? ignore : passOn);
   try {
     const started = spawn(command, args, {
-      stdio: 'inherit',
+      stdio: stdioWith(options.descriptors ?? []),
       env: { ...(options.env ?? process.env), ...server.environment() },
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
@@ -49,4 +75,14 @@ export async function runProgram(
     for (const signal of PASSED_ON) process.off(signal, passOn);
     for (const signal of FROM_TERMINALS) process.off(signal, terminal ? ignore : passOn);
   }
+}
+
+/** For spawn(): the standard three, and `descriptors` under their own numbers. */
+function stdioWith(descriptors: readonly number[]): (IOType | number)[] {
+  const stdio: (IOType | number)[] = ['inherit', 'inherit', 'inherit'];
+  for (const fd of descriptors) {
+    while (stdio.length < fd) stdio.push('ignore');
+    stdio[fd] = fd;
+  }
+  return stdio;
 }

@@ -1,4 +1,14 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -119,6 +129,22 @@ describe('run', () => {
       stdout: 'from stdin\n',
       stderr: 'to stderr\n',
     });
+  });
+
+  it('leaves inherited descriptors to the program', async () => {
+    const file = openSync(new URL(import.meta.url).pathname, 'r');
+    try {
+      const { status, stdout } = await ending(cli.start(['run', '--', 'sh', '-c', 'head -c 2 <&3'], [file]));
+      expect([status, stdout]).toEqual([0, 'im']);
+    } finally {
+      closeSync(file);
+    }
+  });
+
+  it("leaves the real machine's devices where they are", async () => {
+    const list = 'for link in /sys/class/net/* /sys/block/*; do realpath "$link"; done';
+    const outside = spawnSync('sh', ['-c', list], { encoding: 'utf8' }).stdout;
+    expect((await cli.run(['run', '--', 'sh', '-c', list])).stdout).toBe(outside);
   });
 
   it('passes options behind the program to the program', async () => {

@@ -56,10 +56,14 @@ export class Cli {
     return readdirSync(this.temporary);
   }
 
-  start(args: readonly string[]): ChildProcess {
+  /** @param descriptors what the command finds open from 3 on */
+  start(args: readonly string[], descriptors: readonly number[] = []): ChildProcess {
     const { XDG_RUNTIME_DIR: _, ...environment } = process.env;
     const env = { ...environment, TMPDIR: this.temporary, NO_COLOR: '1' };
-    return spawn(process.execPath, [path.join(this.bundle, 'cli.js'), ...args], { env, stdio: 'pipe' });
+    return spawn(process.execPath, [path.join(this.bundle, 'cli.js'), ...args], {
+      env,
+      stdio: ['pipe', 'pipe', 'pipe', ...descriptors],
+    });
   }
 
   async run(args: readonly string[], input = ''): Promise<Ended> {
