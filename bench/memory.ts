@@ -16,13 +16,14 @@ import { Machine } from '../src/host/machine.ts';
 import { parseMachine } from '../src/host/machine-description.ts';
 import { preset } from '../src/host/presets.ts';
 import { BufferMemory, TestProcess } from '../src/iommufd/testing.ts';
+import { ownPages } from '../src/memory/process-memory.ts';
 
 const GiB = 2 ** 30;
 
 /** Memory that is there, but only where structs are: pages are mapped, never touched. */
 class Sparse extends BufferMemory {
-  override pinnable(): boolean {
-    return true;
+  override resolve(address: number, length: number) {
+    return ownPages(this, address, length);
   }
 }
 

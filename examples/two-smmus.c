@@ -106,10 +106,8 @@ static void read_hw_info(struct side *side)
 	must(ioctl(iommufd, IOMMU_GET_HW_INFO, &info), "IOMMU_GET_HW_INFO");
 	check(info.out_data_type == IOMMU_HW_INFO_TYPE_ARM_SMMUV3, "%s is an SMMUv3", side->device.iommu);
 	side->vmid_bits = smmu.idr[0] >> 18 & 1 ? 16 : 8; /* IDR0.VMID16 */
-#ifndef VIOMMU_V2
-	/* IDR0.ATS, unless the device has none (Linux 7.1 added this bit). The v2 series had no ATS for nested HWPTs. */
+	/* IDR0.ATS, unless the device has none (Linux 7.1 added this bit; before, it is 0). */
 	side->has_ats = (smmu.idr[0] >> 10 & 1) && !(info.out_capabilities & 1 << 3);
-#endif
 }
 
 static void alloc_parent(struct side *side)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Interposed: what takes a descriptor. For a handle the call goes to the server, for anything else to the next library. */
+#include <fcntl.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -43,13 +45,27 @@ static bool map_of_handle(int fd, int flags, struct request *request)
 	return !(flags & MAP_ANONYMOUS) && handle_of(fd, &request->token);
 }
 
-static void *map_handle(struct request *request, int fd, size_t length, int protection, int flags, off_t offset)
+int64_t map_pages(const struct reply *ask, const struct request *request)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)config()->server, (int)ask->value);
+	int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	long at = syscall(SYS_mmap, request->d, request->a, request->word, request->c, fd, 0UL);
+	int64_t result = at == -1 ? -errno : at;
+	syscall(SYS_close, fd);
+	return result;
+}
+
+static void *map_handle(struct request *request, void *at, int fd, size_t length, int protection, int flags, off_t offset)
 {
 	request->op = OP_MMAP;
 	request->word = (uint32_t)protection;
 	request->a = length;
 	request->b = (uint64_t)offset;
 	request->c = (uint32_t)flags;
+	request->d = (uintptr_t)at;
 	return (void *)(intptr_t)returned(call_server(request, fd));
 }
 
@@ -58,7 +74,7 @@ EXPORT void *mmap(void *at, size_t length, int protection, int flags, int fd, of
 	struct request request = { 0 };
 	if (!map_of_handle(fd, flags, &request))
 		return NEXT(mmap)(at, length, protection, flags, fd, offset);
-	return map_handle(&request, fd, length, protection, flags, offset);
+	return map_handle(&request, at, fd, length, protection, flags, offset);
 }
 
 /* ---- read and write ---- */

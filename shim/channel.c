@@ -221,6 +221,9 @@ static int64_t exchange(int connection, const struct request *request, int fd)
 		case ASK_SEND:
 			done.a = (uint64_t)(int64_t)send_descriptor(&reply);
 			break;
+		case ASK_MAP:
+			done.a = (uint64_t)map_pages(&reply, request);
+			break;
 		default:
 			return LOST;
 		}

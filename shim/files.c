@@ -33,7 +33,9 @@ static int open_node(int dirfd, const char *path, int flags)
 static int open_at(int dirfd, const char *path, int flags, mode_t mode)
 {
 	char buffer[OUR_PATH_MAX];
-	int kept = errno;
+	int kept = errno, status = open_status(path, flags);
+	if (status >= 0)
+		return status;
 	path = real_path_of(path, buffer);
 	int fd = NEXT(openat)(dirfd, path, flags, mode);
 	if (fd >= 0 || errno != ENXIO || !config())
@@ -73,7 +75,8 @@ EXPORT int creat(const char *path, mode_t mode)
 EXPORT FILE *fopen(const char *path, const char *mode)
 {
 	char buffer[OUR_PATH_MAX];
-	return NEXT(fopen)(real_path_of(path, buffer), mode);
+	int status = *mode == 'r' && !strchr(mode, '+') ? open_status(path, strchr(mode, 'e') ? O_CLOEXEC : 0) : -1;
+	return status >= 0 ? fdopen(status, mode) : NEXT(fopen)(real_path_of(path, buffer), mode);
 }
 
 EXPORT FILE *freopen(const char *path, const char *mode, FILE *stream)
@@ -106,7 +109,7 @@ static void disguise(struct stat *st, int fd)
 	}
 	st->st_dev = c->device;
 	st->st_ino = c->nodes[node].inode;
-	st->st_mode = S_IFCHR | c->nodes[node].mode;
+	st->st_mode = c->nodes[node].mode;
 	st->st_rdev = c->nodes[node].rdev;
 }
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The keeper: an addon of the server's Node, for what Node cannot do with descriptors. It holds our end of every handle
- * without reading from it, tells which have hung up, makes them readable, takes descriptors that clients send, and
- * reaches into a client's memory under the client's own page protections.
+ * without reading from it, tells which have hung up, makes them readable, takes descriptors that clients send,
+ * shares memory with clients, and reaches into a client's own under the client's page protections.
  *
  * Every function returns at once: a number, or -errno.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <poll.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -372,6 +374,89 @@ static napi_value make_node(napi_env env, napi_callback_info info)
 	return outcome(env, result < 0 ? result : chmod(path, (mode_t)int_at(env, v[1])));
 }
 
+/* ---- Regions: memory that we share with programs ---- */
+
+/* createRegion(size): its descriptor. Opened anew, since the first one does not count among a file's writers. */
+static napi_value create_region(napi_env env, napi_callback_info info)
+{
+	napi_value v[MOST_ARGUMENTS];
+	char path[64];
+	arguments(env, info, v);
+	int first = memfd_create("uiommufd-region", MFD_CLOEXEC), fd = -1;
+	if (first >= 0 && ftruncate(first, int_at(env, v[0])) == 0) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", first);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+	}
+	napi_value result = outcome(env, fd);
+	if (first >= 0)
+		close(first);
+	return result;
+}
+
+static void unmap_region(napi_env env, void *data, void *hint)
+{
+	(void)env;
+	munmap(data, (size_t)hint);
+}
+
+/* mapRegion(descriptor, size): its bytes as an ArrayBuffer, or -errno. */
+static napi_value map_region(napi_env env, napi_callback_info info)
+{
+	napi_value v[MOST_ARGUMENTS], buffer;
+	arguments(env, info, v);
+	size_t size = (size_t)int_at(env, v[1]);
+	void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, int_at(env, v[0]), 0);
+	if (data == MAP_FAILED)
+		return outcome(env, -1);
+	if (napi_create_external_arraybuffer(env, data, size, unmap_region, (void *)size, &buffer) == 0)
+		return buffer;
+	munmap(data, size);
+	return number(env, -ENOMEM);
+}
+
+/*
+ * isShared(descriptor): 1 while anybody else has the region open, as every mapping of another process does, forked ones
+ * included. The kernel gives a write lease to nobody else's file only; ours is given back at once.
+ */
+static napi_value is_shared(napi_env env, napi_callback_info info)
+{
+	napi_value v[MOST_ARGUMENTS];
+	arguments(env, info, v);
+	int fd = int_at(env, v[0]);
+	if (fcntl(fd, F_SETLEASE, F_WRLCK) != 0)
+		return number(env, errno == EAGAIN);
+	fcntl(fd, F_SETLEASE, F_UNLCK);
+	return number(env, 0);
+}
+
+/* ---- Files that are memory ---- */
+
+static double double_at(napi_env env, napi_value value)
+{
+	double n = 0;
+	napi_get_value_double(env, value, &n);
+	return n;
+}
+
+/* mapFile(descriptor, size, writable): where it is, or -errno. No huge pages are set aside for what nobody touches. */
+static napi_value map_file(napi_env env, napi_callback_info info)
+{
+	napi_value v[MOST_ARGUMENTS], address = NULL;
+	arguments(env, info, v);
+	int protection = int_at(env, v[2]) ? PROT_READ | PROT_WRITE : PROT_READ;
+	void *at = mmap(NULL, (size_t)double_at(env, v[1]), protection, MAP_SHARED | MAP_NORESERVE, int_at(env, v[0]), 0);
+	napi_create_double(env, at == MAP_FAILED ? -errno : (double)(uintptr_t)at, &address);
+	return address;
+}
+
+/* unmapFile(where, size) */
+static napi_value unmap_file(napi_env env, napi_callback_info info)
+{
+	napi_value v[MOST_ARGUMENTS];
+	arguments(env, info, v);
+	return outcome(env, munmap((void *)(uintptr_t)double_at(env, v[0]), (size_t)double_at(env, v[1])));
+}
+
 /* ---- Memory: (descriptor of /proc/PID/mem, PID, address, bytes) ---- */
 
 /*
@@ -435,6 +520,11 @@ EXPORT napi_value napi_register_module_v1(napi_env env, napi_value exports)
 	add(env, exports, "unread", unread, NULL);
 	add(env, exports, "signal", signal_event, NULL);
 	add(env, exports, "makeNode", make_node, NULL);
+	add(env, exports, "createRegion", create_region, NULL);
+	add(env, exports, "mapRegion", map_region, NULL);
+	add(env, exports, "isShared", is_shared, NULL);
+	add(env, exports, "mapFile", map_file, NULL);
+	add(env, exports, "unmapFile", unmap_file, NULL);
 	add(env, exports, "readMemory", read_memory, NULL);
 	add(env, exports, "writeMemory", write_memory, NULL);
 	add(env, exports, "isAlive", alive, NULL);

@@ -24,9 +24,12 @@ napi_status napi_set_named_property(napi_env, napi_value object, const char *nam
 napi_status napi_wrap(napi_env, napi_value object, void *native, napi_finalize, void *hint, void *reference);
 napi_status napi_create_int32(napi_env, int32_t value, napi_value *result);
 napi_status napi_get_value_int32(napi_env, napi_value, int32_t *result);
+napi_status napi_create_double(napi_env, double value, napi_value *result);
 napi_status napi_get_value_double(napi_env, napi_value, double *result);
 napi_status napi_get_value_string_utf8(napi_env, napi_value, char *into, size_t size, size_t *length);
 napi_status napi_get_typedarray_info(napi_env, napi_value, int *type, size_t *length, void **data, napi_value *buffer,
 				     size_t *offset);
+napi_status napi_create_external_arraybuffer(napi_env, void *data, size_t length, napi_finalize, void *hint,
+					     napi_value *result);
 
 #endif

@@ -4,6 +4,7 @@
  * once the front of a path is replaced the kernel does the rest: links, "..", directories, descriptors of directories.
  */
 #include <fcntl.h>
+#include <stdio.h>
 
 #include "shim.h"
 
@@ -93,6 +94,25 @@ static bool exists(const char *path)
 	return there;
 }
 
+/* The file /proc/thread-self/fail-nth under its other names. Those of other threads are not ours to answer for. */
+static void rename_thread_file(char *path, size_t length)
+{
+	static const char file[] = "/fail-nth", name[] = "/proc/thread-self/fail-nth";
+	size_t front = sizeof(file) - 1;
+	char other[64];
+	if (length < front || memcmp(path + length - front, file, front) != 0)
+		return;
+	int thread = (int)syscall(SYS_gettid), process = (int)getpid();
+	snprintf(other, sizeof(other), "/proc/self/task/%d%s", thread, file);
+	bool same = strcmp(path, other) == 0;
+	snprintf(other, sizeof(other), "/proc/%d/task/%d%s", process, thread, file);
+	same = same || strcmp(path, other) == 0;
+	snprintf(other, sizeof(other), "/proc/%d%s", process, file);
+	same = same || (thread == process && (strcmp(path, other) == 0 || strcmp(path, "/proc/self/fail-nth") == 0));
+	if (same)
+		memcpy(path, name, sizeof(name));
+}
+
 const char *real_path_of(const char *path, char *buffer)
 {
 	const struct config *c = config();
@@ -105,6 +125,7 @@ const char *real_path_of(const char *path, char *buffer)
 	if (n <= 0 || seen[0] != '/')
 		return path;
 	memcpy(buffer, c->root, c->root_length);
+	rename_thread_file(seen, (size_t)n);
 	for (char *at = seen + strspn(seen, "/"); *at;) {
 		size_t part = strcspn(at, "/");
 		if (is_dots(at, part)) {

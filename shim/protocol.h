@@ -4,7 +4,7 @@
  * size, so there is no length to distrust. src/server/protocol.ts has the same numbers; the two are compared by a test.
  *
  * A call is one request. Before its result the server may ask the shim, in order, to do things that only the process
- * itself can do: make a descriptor, close one, send one. Each is answered by a request with OP_DONE.
+ * itself can do: make a descriptor, close one, send one, map memory. Each is answered by a request with OP_DONE.
  */
 #ifndef UIOMMUFD_PROTOCOL_H
 #define UIOMMUFD_PROTOCOL_H
@@ -27,8 +27,8 @@ enum { /* request.op */
 	OP_IOCTL,     /* word = command, a = argument */
 	OP_READ,      /* a = address, b = count, word = 1: c = position */
 	OP_WRITE,     /* likewise */
-	OP_MMAP,      /* word = protection, a = length, b = offset, c = flags */
-	OP_DONE,      /* answers an ASK: a = descriptor, 0, or -errno */
+	OP_MMAP,      /* word = protection, a = length, b = offset, c = flags, d = address; result: where it is */
+	OP_DONE,      /* answers an ASK: a = descriptor, address, 0, or -errno */
 };
 
 enum { /* reply.kind */
@@ -37,6 +37,7 @@ enum { /* reply.kind */
 	ASK_MAKE,   /* make a descriptor for `token`; flags = O_CLOEXEC | O_NONBLOCK, value = 1: it polls as writable */
 	ASK_CLOSE,  /* close descriptor `value` if it still is `token` */
 	ASK_SEND,   /* send descriptor `value` to the keeper under the name `token` */
+	ASK_MAP,    /* map the server's descriptor `value` as the OP_MMAP under way asks for */
 };
 
 struct request {

@@ -6,6 +6,7 @@
  *   config.c   what the server wrote for us: names, owned paths, device nodes
  *   paths.c    which paths are ours, and where their files really are
  *   channel.c  the connection to the server, one per thread
+ *   status.c   what /proc/PID/status says about pinned memory
  *   handles.c  descriptors of ours: making one, recognising one
  *   files.c    interposed: open, stat, readlink, directories
  *   calls.c    interposed: ioctl, mmap, read, write
@@ -43,7 +44,7 @@
 struct node {
 	ino_t inode;
 	dev_t rdev;
-	mode_t mode;
+	mode_t mode; /* type and permissions */
 };
 
 struct name {
@@ -89,13 +90,19 @@ int64_t call_server(struct request *request, int fd);
 
 socklen_t abstract_address(struct sockaddr_un *address, const struct name *name);
 
+/* Opens `path` if it is the status file of a process; -1 otherwise: open it as any other. */
+int open_status(const char *path, int flags);
+
 /* Is `fd` one of ours? Costs one system call; errno is kept. */
 bool handle_of(int fd, struct token *token);
 
-/* The three ASKs of protocol.h. Descriptor, 0 or -errno. */
+/* The ASKs of protocol.h about descriptors. Descriptor, 0 or -errno. */
 int make_handle(const struct reply *ask);
 int close_handle(const struct reply *ask);
 int send_descriptor(const struct reply *ask);
+
+/* Maps pages of the server as `request` (an OP_MMAP) asks for. Address or -errno. */
+int64_t map_pages(const struct reply *ask, const struct request *request);
 
 void drain_handle(int fd, uint32_t bytes);
 

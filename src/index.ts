@@ -1,5 +1,6 @@
 /** The library: a machine, a server that shows it to programs, and what tells what happened on it. */
 export { DIALECTS, type Dialect, dialect } from './abi/dialects.ts';
+export { FailurePoints } from './drivers/failure-points.ts';
 export { Machine, type MachineOptions } from './host/machine.ts';
 export {
   type MachineDescription,

@@ -1,5 +1,5 @@
 /** The command line: every command, option and help text of `uiommufd`. */
-import { Command, type CommanderError, Option } from 'commander';
+import { Command, type CommanderError, InvalidArgumentError, Option } from 'commander';
 import packageJson from '../../package.json' with { type: 'json' };
 import { DEFAULT_DIALECT } from '../abi/dialects.ts';
 import { DEFAULT_PRESET } from '../host/presets.ts';
@@ -52,6 +52,7 @@ function run(parent: Command): Command {
     .addOption(machineOption())
     .option('-a, --abi <dialect>', 'the uAPI that is spoken (see "uiommufd abi")', DEFAULT_DIALECT)
     .addOption(vmidOption())
+    .option('--fail-nth <n>', 'make the n-th allocation in the calls of PROGRAM fail (ENOMEM)', positive)
     .option('-t, --trace', 'write a readable trace to stderr')
     .option('--trace-all', 'as --trace, with register accesses, cache hits and fills, and CMD_SYNC')
     .option('--trace-file <file>', 'write the readable trace to a file instead')
@@ -68,6 +69,7 @@ Exit status:
 Examples:
   uiommufd run -- ls /dev/vfio/devices
   uiommufd run --machine my-machine.json --abi linux-6.13 -- ./my-vmm
+  uiommufd run --fail-nth 7 -- ./my-vmm             does it survive? What failed is told on stderr
   uiommufd run --trace-file vmm.trace -- ./my-vmm   then look for " = -1 " in vmm.trace`;
 
 function demo(parent: Command): Command {
@@ -118,6 +120,12 @@ function abi(parent: Command): Command {
     .argument('[dialect]', 'such as linux-6.13 or viommu-v2')
     .addHelpText('after', '\nExamples:\n  uiommufd abi\n  uiommufd abi viommu-v2')
     .action((dialect: string | undefined) => abiCommand(dialect));
+}
+
+function positive(text: string): number {
+  const n = Number(text);
+  if (Number.isSafeInteger(n) && n > 0) return n;
+  throw new InvalidArgumentError('It is not a number from 1 on.');
 }
 
 /** Help and version end well; a mistake on the command line is a failure of our own. */

@@ -1,6 +1,7 @@
 /** A machine and its server, for as long as something runs on them. */
 import { existsSync, readFileSync } from 'node:fs';
 import { type Dialect, dialect } from '../abi/dialects.ts';
+import type { FailurePoints } from '../drivers/failure-points.ts';
 import { Machine } from '../host/machine.ts';
 import { type MachineDescription, parseMachine } from '../host/machine-description.ts';
 import { MachineError } from '../host/machine-error.ts';
@@ -14,6 +15,8 @@ export interface MachineOptions {
   /** A preset or a file. */
   readonly machine: string;
   readonly vmidPolicy?: MachineDescription['policy']['vmid'];
+  /** Makes an allocation of the programs' calls fail. */
+  readonly failures?: FailurePoints;
 }
 
 export interface Session {
@@ -28,7 +31,8 @@ export async function withMachine<T>(
   body: (session: Session) => Promise<T>,
 ): Promise<T> {
   const machine = makeMachine(options, dialect, tracer);
-  const server = new Server({ machine, tracer });
+  const { failures } = options;
+  const server = new Server({ machine, tracer, ...(failures ? { failures } : {}) });
   try {
     await server.start();
   } catch (error) {

@@ -28,6 +28,8 @@ export interface UserDataArray {
   readonly entryCount: number;
   /** Entry `index`, same size rules as UserData.copy. */
   copy(index: number, minimum: number, size: number): Uint8Array;
+  /** Present when entryLength bytes of every entry can be had at once: entryCount * entryLength bytes, or EFAULT. */
+  copyAll?(): Uint8Array;
 }
 
 /** How many entries of a UserDataArray were carried out, and the Errno that stopped the rest, if one did. */
@@ -92,9 +94,9 @@ export interface DriverHwQueue {
   free(): void;
 }
 
-/** Pages that a vIOMMU lets its program map. */
+/** Pages that a vIOMMU lets its program map. Whole pages; memory that both share takes the place of `bytes` when it does. */
 export interface MappableRegion {
-  readonly bytes: Uint8Array;
+  bytes: Uint8Array;
 }
 
 /** The driver's half of a vIOMMU: a slice of one pIOMMU holding a nesting parent. */

@@ -50,7 +50,11 @@ export interface Iommu {
 
 /** A device's side of invalidation: who holds an ATC behind an IOMMU registers itself under its stream. */
 export interface AtcHolder {
-  /** Drops ATC entries of `substream` (NO_SUBSTREAM: of requests without PASID) in [frame, frame + 2^log2Frames), or all with log2Frames >= 52. */
+  /**
+   * Drops ATC entries in [frame, frame + 2^log2Frames), or at every address with log2Frames >= 52: those of `substream`,
+   * or with `global` those of every PASID and of none. NO_SUBSTREAM is an invalidation without a PASID prefix, and takes
+   * entries that were requested with a PASID, too: there is none for the entries without PASID alone (PCIe 5.0, 10.3).
+   */
   invalidateAtc(substream: number, frame: number, log2Frames: number, global: boolean): void;
   /** Page request group response (PRI): code as in PCIe 10.4.2.1. */
   pageResponse(substream: number, groupIndex: number, code: number): void;

@@ -180,7 +180,7 @@ export class Machine {
       streamId: stream,
       name: bdf,
       ats: ats ? { supported: true, enable: (on) => fn.enableAts(on) } : null,
-      maxPasidLog2: pasidBits,
+      pasid: pasidBits ? { bits: pasidBits, enable: (on) => fn.enablePasid(on) } : null,
     });
     return { fn, device, iommu, barAddress };
   }

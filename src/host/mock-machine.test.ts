@@ -5,9 +5,9 @@ import { BufferMemory, errnoName, errnoOf, TestProcess } from '../iommufd/testin
 import { MockMachine } from './mock-machine.ts';
 
 describe('the machine mock', () => {
-  it('has /dev/iommu and nothing else', () => {
+  it('has /dev/iommu, what makes allocations fail, and nothing else', () => {
     const machine = new MockMachine();
-    expect(machine.deviceNodes.map(({ path }) => path)).toEqual(['/dev/iommu']);
+    expect(machine.deviceNodes.map(({ path }) => path)).toEqual(['/dev/iommu', '/proc/thread-self/fail-nth']);
     expect(errnoName(errnoOf(() => machine.open('/dev/vfio/vfio') && 0))).toBe('ENOENT');
   });
 

@@ -5,14 +5,17 @@
 import { DEFAULT_DIALECT, type Dialect, dialect } from '../abi/dialects.ts';
 import { fail } from '../abi/errno.ts';
 import { mockRelease, withTestCommand } from '../abi/mock-dialect.ts';
+import { FailurePoints } from '../drivers/failure-points.ts';
 import { MockIommu } from '../drivers/mock/mock-iommu.ts';
 import type { Handler } from '../iommufd/command.ts';
 import { IommufdContext } from '../iommufd/context.ts';
-import type { OpenFile } from '../iommufd/file.ts';
+import type { ClientProcess, OpenFile } from '../iommufd/file.ts';
 import { testCommand } from '../iommufd/test-command/test-command.ts';
 import { PhysicalMemory } from '../memory/physical-memory.ts';
 import { PinnedMemory } from '../memory/pinned-memory.ts';
 import { SILENT, type Tracer } from '../trace/events.ts';
+import { FailNthFile } from './fail-nth-file.ts';
+import { DEBUGFS, FAIL_NTH_NODE, FAULT_INJECTION_FILES } from './fault-injection.ts';
 import { OpenContexts } from './open-contexts.ts';
 
 /** Its name among the presets: there is nothing to describe about it. */
@@ -33,9 +36,9 @@ export class MockMachine {
   readonly dialect: Dialect;
   readonly iommu: MockIommu;
   readonly pinned: PinnedMemory;
-  readonly deviceNodes = [IOMMU_NODE];
-  readonly sysfs = [];
-  readonly ownedRoots = [IOMMU_NODE.path];
+  readonly deviceNodes = [IOMMU_NODE, FAIL_NTH_NODE];
+  readonly sysfs = FAULT_INJECTION_FILES;
+  readonly ownedRoots = [IOMMU_NODE.path, FAIL_NTH_NODE.path, DEBUGFS];
   private readonly tracer: Tracer;
   private readonly testCommand: Handler;
   private readonly contexts: OpenContexts;
@@ -50,7 +53,8 @@ export class MockMachine {
   }
 
   /** Opens a device node. ENOENT when there is none of that name. */
-  open(path: string): OpenFile {
+  open(path: string, _flags = 0, caller?: ClientProcess): OpenFile {
+    if (path === FAIL_NTH_NODE.path) return new FailNthFile(caller?.failures ?? new FailurePoints());
     if (path !== IOMMU_NODE.path) throw fail('ENOENT', `${path} is not a device of this machine`);
     const { pinned, tracer, testCommand: handler } = this;
     const host = { pinned, tracer, testCommand: handler };

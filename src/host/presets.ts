@@ -29,13 +29,13 @@ export const PRESETS: Readonly<Record<string, Preset>> = {
     machine: { memory: { fragmentSeed: 1 }, iommus: [FIRST_SMMU, SECOND_SMMU], functions: [...ONE_EACH] },
   },
   'one-smmu': {
-    summary: 'one SMMUv3 with two DMA engines, one of them without ATS, and a DMA probe with PASIDs',
+    summary: 'one SMMUv3 with two DMA engines, one of them without ATS, and a DMA probe with ATS and PASIDs',
     machine: {
       iommus: [FIRST_SMMU],
       functions: [
         { bdf: '0000:01:00.0', iommu: FIRST_NAME, model: 'ioat', ats: true },
         { bdf: '0000:02:00.0', iommu: FIRST_NAME, model: 'ioat', ats: false },
-        { bdf: '0000:03:00.0', iommu: FIRST_NAME, model: 'dma-probe', ats: false, pasidBits: 8 },
+        { bdf: '0000:03:00.0', iommu: FIRST_NAME, model: 'dma-probe', ats: true, pasidBits: 8 },
       ],
     },
   },

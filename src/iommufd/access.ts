@@ -3,6 +3,7 @@
  * are by IOVA range; an unmap asks for them back first. The uAPI knows accesses only by their IDs.
  */
 import { fail } from '../abi/errno.ts';
+import { mayFail } from '../drivers/failure-points.ts';
 import { PROT_READ, PROT_WRITE } from '../drivers/iommu-driver.ts';
 import type { Area } from './area.ts';
 import type { IommufdContext } from './context.ts';
@@ -80,6 +81,7 @@ export class Access extends IommufdObject implements IovaUser {
     try {
       this.forEachArea(iova, length, write, (area, first, last) => {
         if (area.startByte(first) % PAGE_BYTES) throw fail('EINVAL', `iova ${hex(first)} is not the start of a page`);
+        mayFail('a pinned range');
         const pages = [area.pageOf(first), area.pageOf(last)] as const;
         area.pages.pin(...pages);
         area.hold(this.unmapped === null);

@@ -1,6 +1,7 @@
 /** One mapping of an IOAS: [start, last] of its IOVAs backed by user memory from a byte of `pages` on. */
 
 import { fail } from '../abi/errno.ts';
+import { mayFail } from '../drivers/failure-points.ts';
 import { type PagingDomain, PROT_WRITE } from '../drivers/iommu-driver.ts';
 import { allOrNothing } from './all-or-nothing.ts';
 import { Interval } from './interval.ts';
@@ -26,6 +27,7 @@ export class Area extends Interval {
     if (prot & PROT_WRITE && !pages.writable) {
       throw fail('EPERM', 'flags ask for WRITEABLE, but the memory was mapped without it');
     }
+    mayFail('an area');
     super(iova, iova + length - 1n);
     this.pages = pages;
     this.prot = prot;

@@ -15,12 +15,12 @@ describe('/dev/iommu', () => {
   it('answers mmap as the release does', () => {
     const mmap = (abi: string, protection: number, flags: number) => {
       const { context, process } = new Program({ abi });
-      return errnoName(errnoOf(() => context.mmap(process, 4096n, protection, flags, 0n)));
+      return () => context.mmap(process, 4096n, protection, flags, 0n);
     };
-    expect(mmap('linux-6.16', 1, 1)).toBe('ENODEV');
-    expect(mmap('linux-7.1', 1, 2)).toBe('EINVAL');
-    expect(mmap('linux-7.1', 5, 1)).toBe('EPERM');
-    expect(mmap('linux-7.1', 3, 1)).toBe('ENXIO');
+    expect(mmap('linux-6.16', 1, 1)).toThrow('ENODEV');
+    expect(mmap('linux-7.1', 1, 2)).toThrow('EINVAL');
+    expect(mmap('linux-7.1', 5, 1)).toThrow('EPERM');
+    expect(mmap('linux-7.1', 3, 1)).toThrow('ENXIO');
   });
 
   it('destroys everything when it is closed', () => {

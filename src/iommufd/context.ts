@@ -4,16 +4,19 @@
  */
 import type { Dialect } from '../abi/dialects.ts';
 import { fail } from '../abi/errno.ts';
+import { mayFail } from '../drivers/failure-points.ts';
 import type { PinnedMemory } from '../memory/pinned-memory.ts';
 import type { Tracer } from '../trace/events.ts';
 import type { Handler } from './command.ts';
 import { dispatch } from './dispatch.ts';
-import { type ClientProcess, type OpenFile, POLLIN, POLLOUT } from './file.ts';
+import { type ClientProcess, type Mapping, type OpenFile, POLLIN, POLLOUT } from './file.ts';
 import { hex } from './format.ts';
 import type { DeviceGroup } from './group.ts';
 import type { Ioas } from './ioas.ts';
 import { MmapRegions } from './mmap-regions.ts';
 import { ObjectTable } from './objects.ts';
+import { PAGE_BYTES } from './pages.ts';
+import { accountMode, Charge } from './process-account.ts';
 
 /** What an iommufd needs of its machine. */
 export interface IommufdHost {
@@ -54,12 +57,13 @@ export class IommufdContext implements OpenFile {
   private holders: number;
 
   constructor({ dialect, host, device = { major: 10, minor: 127 } }: IommufdOptions) {
+    mayFail('the iommufd');
     this.device = device;
     this.dialect = dialect;
     this.host = host;
     this.objects = new ObjectTable();
     this.groups = new Map();
-    this.mmapRegions = new MmapRegions();
+    this.mmapRegions = new MmapRegions(this);
     this.lastCommand = Math.max(...dialect.commands.keys());
     this.vfioIoas = null;
     this.rlimitMode = 0;
@@ -88,13 +92,18 @@ export class IommufdContext implements OpenFile {
     throw fail('EINVAL', '/dev/iommu cannot be written');
   }
 
-  /** Offers nothing yet that could be mapped; the errno is what the dialect's release answers to that. */
-  mmap(_caller: ClientProcess, _length: bigint, protection: number, flags: number, offset: bigint): never {
+  /** Maps the region of an object. */
+  mmap(_caller: ClientProcess, length: bigint, protection: number, flags: number, offset: bigint): Mapping {
     if (this.dialect.behaviour.mmap === 'none') throw fail('ENODEV', '/dev/iommu cannot be mapped');
     if (!(flags & MAP_SHARED))
       throw fail('EINVAL', `flags ${hex(flags)}: only a shared mapping of /dev/iommu is possible`);
     if (protection & PROT_EXEC) throw fail('EPERM', 'a mapping of /dev/iommu cannot be executable');
-    throw fail('ENXIO', `offset ${hex(offset)} of /dev/iommu is nothing that can be mapped`);
+    return this.mmapRegions.map(offset, (length + PAGE_BYTES - 1n) & -PAGE_BYTES);
+  }
+
+  /** How what `caller` maps is accounted for. */
+  charge({ account }: ClientProcess): Charge {
+    return new Charge(account, accountMode(account, this.rlimitMode));
   }
 
   /** The iommufd stays for a device or descriptor. */

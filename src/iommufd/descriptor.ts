@@ -1,4 +1,5 @@
 /** Descriptors that an ioctl opens in the process that calls. */
+import { mayFail } from '../drivers/failure-points.ts';
 import type { ClientProcess, OpenFile } from './file.ts';
 
 /** O_CLOEXEC: so that a child program does not inherit the descriptor. */
@@ -14,6 +15,7 @@ export async function openDescriptor(
   answered: (fd: number) => void,
 ): Promise<void> {
   try {
+    mayFail('a file');
     const fd = await caller.openFd(file, O_CLOEXEC);
     try {
       answered(fd);

@@ -3,6 +3,7 @@
  * of ours does. DMA goes through the hardware page table that its group is attached to, per PASID.
  */
 import { Errno, fail } from '../abi/errno.ts';
+import { mayFail } from '../drivers/failure-points.ts';
 import type { DriverDevice } from '../drivers/iommu-driver.ts';
 import { allOrNothing } from './all-or-nothing.ts';
 import type { IommufdContext } from './context.ts';
@@ -57,6 +58,7 @@ export class IommufdDevice extends IommufdObject {
     holdsContext = true,
   ): IommufdDevice {
     if (!physical.cacheCoherent) throw fail('EINVAL', `DMA of ${owner} is not cache coherent`);
+    mayFail('a group');
     claimDma(groupKey, context, owner);
     const group = DeviceGroup.of(context.groups, groupKey);
     const device = new IommufdDevice(context, physical, owner, group, holdsContext);
@@ -177,6 +179,7 @@ export class IommufdDevice extends IommufdObject {
     if (present && present.hwpt !== hwpt) {
       throw fail('EINVAL', `the group of ${this.owner} is attached to HWPT ${present.hwpt.id}, not ${hwpt.id}`);
     }
+    mayFail('an attachment');
     this.translateBy(hwpt, pasid, pasid === NO_PASID);
     if (present) present.devices.add(this);
     else attachments.set(pasid, { hwpt, devices: new Set([this]) });
@@ -188,6 +191,7 @@ export class IommufdDevice extends IommufdObject {
     if (!attachment?.devices.has(this)) throw fail('EINVAL', `${this.owner} is not attached`);
     const old = attachment.hwpt;
     if (hwpt === old) return;
+    mayFail('an attachment');
     // Reserved IOVAs move with the devices of the group, unless the IOAS stays.
     const moves = pasid === NO_PASID && hwpt.paging.ioas !== old.paging.ioas;
     allOrNothing(

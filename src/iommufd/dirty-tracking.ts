@@ -6,6 +6,7 @@ import {
   IOMMU_HWPT_DIRTY_TRACKING_ENABLE,
   IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR,
 } from '../abi/iommufd.ts';
+import { mayFail } from '../drivers/failure-points.ts';
 import type { Command } from './command.ts';
 import { hex } from './format.ts';
 import { HwptPaging } from './hwpt-paging.ts';
@@ -44,6 +45,7 @@ export function hwptGetDirtyBitmap(command: Command): void {
   }
   if (!domain.readDirty || !domain.dirtyTracking) throw notTracking(c.hwptId);
 
+  mayFail('a bitmap');
   const bitmap = new UserBitmap(command.caller.memory, c.data);
   const shift = lowestBit(c.pageSize);
   const clear = c.flags === 0;

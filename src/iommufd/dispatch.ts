@@ -3,6 +3,7 @@ import { COMMAND_BUFFER_SIZE, type CommandLayout } from '../abi/dialects.ts';
 import { fail } from '../abi/errno.ts';
 import { IOMMUFD_CMD_BASE } from '../abi/ioctl.ts';
 import { IOMMU_TEST_CMD } from '../abi/iommufd-test.ts';
+import { ioasChangeProcess } from './change-process.ts';
 import { Command, type Handler } from './command.ts';
 import type { IommufdContext } from './context.ts';
 import { destroy } from './destroy.ts';
@@ -39,6 +40,7 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   IOMMU_HW_QUEUE_ALLOC: hwQueueAlloc,
   IOMMU_IOAS_ALLOC: ioasAlloc,
   IOMMU_IOAS_ALLOW_IOVAS: ioasAllowIovas,
+  IOMMU_IOAS_CHANGE_PROCESS: ioasChangeProcess,
   IOMMU_IOAS_COPY: ioasCopy,
   IOMMU_IOAS_IOVA_RANGES: ioasIovaRanges,
   IOMMU_IOAS_MAP: ioasMap,

@@ -3,12 +3,12 @@
  * it then leaves every domain at once, and those who mapped it never get it again, though others may after a restore.
  */
 import { fail } from '../abi/errno.ts';
-import type { ProcessMemory } from '../memory/process-memory.ts';
+import { ownPages, type PageSource } from '../memory/process-memory.ts';
 import { type OpenFile, POLLIN, POLLOUT } from './file.ts';
 import type { Pages } from './pages.ts';
 
 /** Addresses are offsets into it. */
-export class DmaBuf implements ProcessMemory {
+export class DmaBuf implements PageSource {
   readonly name: string;
   private readonly bytes: Uint8Array;
   private revoked: boolean;
@@ -40,18 +40,22 @@ export class DmaBuf implements ProcessMemory {
   }
 
   read(address: number, into: Uint8Array): boolean {
-    if (!this.pinnable(address, into.length)) return false;
+    if (!this.has(address, into.length)) return false;
     into.set(this.bytes.subarray(address, address + into.length));
     return true;
   }
 
   write(address: number, from: Uint8Array): boolean {
-    if (!this.pinnable(address, from.length)) return false;
+    if (!this.has(address, from.length)) return false;
     this.bytes.set(from, address);
     return true;
   }
 
-  pinnable(address: number, length: number): boolean {
+  resolve(address: number, length: number) {
+    return this.has(address, length) ? ownPages(this, address, length) : null;
+  }
+
+  private has(address: number, length: number): boolean {
     return address + length <= this.bytes.length;
   }
 }

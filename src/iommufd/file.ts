@@ -2,7 +2,10 @@
  * What stands between a client process and the engine: open files that the engine gives out, and what the engine may
  * ask of the process that calls. The server implements ClientProcess; tests and the browser have in-process ones.
  */
-import type { ProcessMemory } from '../memory/process-memory.ts';
+import type { FailurePoints } from '../drivers/failure-points.ts';
+import type { MappableRegion } from '../drivers/iommu-driver.ts';
+import type { PageSource, ProcessMemory } from '../memory/process-memory.ts';
+import type { ProcessAccount } from './process-account.ts';
 
 export const POLLIN = 0x001;
 export const POLLOUT = 0x004;
@@ -17,14 +20,30 @@ export interface EventFd {
 export interface ClientProcess {
   readonly pid: number;
   readonly memory: ProcessMemory;
+  /** Where what it pins is accounted for. */
+  readonly account: ProcessAccount;
+  /** Makes allocations of this process's, or this thread's, calls fail; absent where nothing can ask for that. */
+  readonly failures?: FailurePoints;
   /** The open file of ours behind this process's descriptor `fd`; null when it is closed or not ours. */
   fileOf(fd: number): OpenFile | null;
+  /** The file behind descriptor `fd`, whoever's it is, as memory: nothing of it can be pinned if it is none. Null: closed. */
+  memoryFile(fd: number): PageSource | null;
   /** EBADF when closed, EINVAL when not an eventfd. */
   eventFd(fd: number): EventFd | Promise<EventFd>;
   /** Opens a new descriptor for `file` in the process (O_CLOEXEC as in `flags`). Rejects when the process is gone. */
   openFd(file: OpenFile, flags: number): number | Promise<number>;
   /** Takes back a descriptor that openFd gave, when the call that made it fails after all. */
   closeFd(fd: number): void | Promise<void>;
+}
+
+/** Pages of ours that programs map. One for all mappings of the same region. */
+export interface Mapping {
+  /** Whoever serves the mapping puts memory that it shares with the program in place of the region's bytes. */
+  readonly region: MappableRegion;
+  /** Set by the server: whether a process has it mapped, or is about to. null counts as yes. */
+  inUse: (() => boolean) | null;
+  /** No process has it mapped any more: called when that is noticed, once or more. */
+  ended(): void;
 }
 
 /** An open file description of ours. All methods throw Errno to refuse. */
@@ -38,8 +57,11 @@ export interface OpenFile {
   /** @param position null for read(2), the offset for pread(2) @returns bytes read */
   read(caller: ClientProcess, address: bigint, count: number, position: bigint | null): number;
   write(caller: ClientProcess, address: bigint, count: number, position: bigint | null): number;
-  /** Every mmap that is not offered throws what the kernel answers for this file. */
-  mmap(caller: ClientProcess, length: bigint, protection: number, flags: number, offset: bigint): never;
+  /**
+   * Offers pages to map (which keeps the file from being released), or throws what the kernel answers for this file.
+   * @param length as given to mmap(2): not yet rounded up to pages
+   */
+  mmap(caller: ClientProcess, length: bigint, protection: number, flags: number, offset: bigint): Mapping;
   /** Present poll mask. */
   readonly pollMask: number;
   /** Set by the server; the file calls it whenever pollMask changes. */

@@ -1,6 +1,7 @@
 /** IOMMU_GET_HW_INFO: what the IOMMU behind a device can do. */
 import { fail } from '../abi/errno.ts';
 import { HwInfo, IOMMU_HW_INFO_FLAG_INPUT_TYPE, IOMMU_HW_INFO_TYPE_DEFAULT } from '../abi/iommufd.ts';
+import { mayFail } from '../drivers/failure-points.ts';
 import type { Command } from './command.ts';
 import { IommufdDevice } from './device.ts';
 import { hex } from './format.ts';
@@ -17,6 +18,7 @@ export function getHwInfo(command: Command): void {
 
   const device = command.context.objects.get(c.devId, IommufdDevice, 'dev_id').physical;
   const type = c.flags & IOMMU_HW_INFO_FLAG_INPUT_TYPE ? c.inDataType : IOMMU_HW_INFO_TYPE_DEFAULT;
+  mayFail('hardware information');
   const info = device.hwInfo(type);
   const { memory } = command.caller;
   const copied = Math.min(c.dataLen, info.data.length);

@@ -1,6 +1,7 @@
 import { bench, describe } from '../../bench/harness.ts';
 import { PhysicalMemory } from '../memory/physical-memory.ts';
 import { PinnedMemory } from '../memory/pinned-memory.ts';
+import { ownPages } from '../memory/process-memory.ts';
 import { IoPageTable } from './io-pagetable.ts';
 import { Pages } from './pages.ts';
 import { BufferMemory } from './testing.ts';
@@ -9,8 +10,8 @@ import { FakeIommu, FakePagingDomain, WHOLE_SPACE } from './testing-driver.ts';
 const GiB = 2n ** 30n;
 
 class EndlessMemory extends BufferMemory {
-  override pinnable(): boolean {
-    return true;
+  override resolve(address: number, length: number) {
+    return ownPages(this, address, length);
   }
 }
 
@@ -26,7 +27,17 @@ function machine(areas: number) {
   const table = new IoPageTable();
   table.addDomain(new IdleDomain(new FakeIommu({ aperture: WHOLE_SPACE }), false));
   const map = (iova: bigint | null, length: bigint): bigint =>
-    table.map([{ pages: new Pages(pinned, memory, GiB, true), startByte: 0n, length }], iova, 3);
+    table.map(
+      [
+        {
+          pages: new Pages({ pinned, kind: 'user', source: memory, base: GiB, writable: true }),
+          startByte: 0n,
+          length,
+        },
+      ],
+      iova,
+      3,
+    );
   for (let i = 0; i < areas; i++) map(BigInt(i) * 0x2000n, 0x1000n);
   return { table, map };
 }

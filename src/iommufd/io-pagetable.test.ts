@@ -21,7 +21,8 @@ function machine(fragmentSeed?: number) {
     fragmentSeed === undefined ? window : { ...window, fragmentSeed },
   );
   const iommu = new FakeIommu({ aperture: WHOLE_SPACE });
-  const pages = (address: bigint, writable = true) => new Pages(pinned, memory, address, writable);
+  const pages = (address: bigint, writable = true) =>
+    new Pages({ pinned, kind: 'user', source: memory, base: address, writable });
   /** Maps user memory at `address`, which need not be page-aligned. */
   const map = (table: IoPageTable, iova: bigint | null, length: bigint, address = 0x40000000n, prot = RW) => {
     const startByte = address % 4096n;

@@ -3,6 +3,7 @@
  * to it. Memory is pinned as long as there is a domain. IOVAs and lengths are bytes.
  */
 import { fail } from '../abi/errno.ts';
+import { mayFail } from '../drivers/failure-points.ts';
 import type { PagingDomain } from '../drivers/iommu-driver.ts';
 import { allOrNothing } from './all-or-nothing.ts';
 import { Area } from './area.ts';
@@ -74,8 +75,17 @@ export class IoPageTable {
         (area) => area.unfill(this.domains),
       );
     }
-    for (const area of areas) this.areas.insert(area);
+    for (const area of areas) this.insert(area);
     return iova;
+  }
+
+  /** The same for one piece that was made to be mapped: its pages are the areas' alone afterwards. */
+  mapNew(piece: Piece, iova: bigint | null, prot: number): bigint {
+    try {
+      return this.map([piece], iova, prot);
+    } finally {
+      piece.pages.drop();
+    }
   }
 
   /** The memory behind [iova, iova + length), which must be mapped without a gap: ENOENT. */
@@ -122,8 +132,10 @@ export class IoPageTable {
     }
     if (area.isHeld) throw fail('EINVAL', `${text} is used by an access`);
     if (this.domains.length && this.huge) throw fail('EINVAL', `${text} may be mapped by huge pages`);
+    const parts = area.split(last, this.domains.length > 0);
     this.areas.remove(area);
-    for (const part of area.split(last, this.domains.length > 0)) this.areas.insert(part);
+    for (const part of parts) this.insert(part);
+    area.pages.drop();
   }
 
   /** Bit n set: every domain has leaves of 2^n bytes. All bits without a domain. */
@@ -138,6 +150,7 @@ export class IoPageTable {
       const what = area ? `the area ${range(area.start, area.last)}` : 'an allowed range';
       throw fail('EADDRINUSE', `${range(start, last)} cannot be reserved: ${what} is in it`);
     }
+    mayFail('a reserved range');
     this.reservations.push({ start, last, owner });
     this.reserved = merge(this.reservations);
   }
@@ -153,6 +166,7 @@ export class IoPageTable {
     for (const { start, last } of spans) {
       if (overlaps(this.reserved, start, last)) throw fail('EADDRINUSE', `${range(start, last)} is reserved in part`);
     }
+    mayFail('the allowed ranges');
     this.allowed = merge(spans);
   }
 
@@ -163,6 +177,7 @@ export class IoPageTable {
 
   /** Fills `domain` with everything that is mapped, and keeps it so. Changes nothing when that fails. */
   addDomain(domain: PagingDomain): void {
+    mayFail('a domain of an IOAS');
     const alignment = max(smallestPage(domain), this.alignment);
     if (alignment > PAGE_BYTES) {
       throw fail('EINVAL', `the smallest page of the domain, ${hex(alignment)}, is larger than 0x1000`);
@@ -200,6 +215,7 @@ export class IoPageTable {
 
   /** EADDRINUSE when what is mapped is not aligned as `user` needs it. */
   addUser(user: IovaUser): void {
+    mayFail('a user of an IOAS');
     this.users.add(user);
     try {
       this.realign();
@@ -232,6 +248,12 @@ export class IoPageTable {
       this.huge = before;
       throw error;
     }
+  }
+
+  /** From now on the area holds its pages. */
+  private insert(area: Area): void {
+    this.areas.insert(area);
+    area.pages.hold();
   }
 
   private newAreas(pieces: readonly Piece[], iova: bigint, prot: number): Area[] {
@@ -299,6 +321,7 @@ export class IoPageTable {
       this.takeBack(area);
       this.areas.remove(area);
       if (this.domains.length) area.unfill(this.domains);
+      area.pages.drop();
       unmapped += area.length;
       gone?.(area.length);
     }

@@ -19,7 +19,7 @@ import type { HwptPaging } from './hwpt-paging.ts';
 import { Interval, IntervalTree } from './interval.ts';
 import { IoPageTable } from './io-pagetable.ts';
 import { IommufdObject } from './objects.ts';
-import { userPiece } from './pages.ts';
+import { pieceOf } from './pages.ts';
 import { U64_MAX } from './u64.ts';
 import { readUser, writeUser } from './user-memory.ts';
 
@@ -60,9 +60,12 @@ export function ioasMap(command: Command): void {
   if (c.userVa + c.length > U64_MAX) {
     throw fail('EOVERFLOW', `user_va ${hex(c.userVa)} + length ${hex(c.length)} overflows 64 bits`);
   }
-  const { pinned } = command.context.host;
-  const piece = userPiece(pinned, command.caller.memory, c.userVa, c.length, (prot & PROT_WRITE) !== 0);
-  c.iova = ioas.table.map([piece], fixed ? c.iova : null, prot);
+  const { context, caller } = command;
+  const { pinned } = context.host;
+  const writable = (prot & PROT_WRITE) !== 0;
+  const charge = context.charge(caller);
+  const piece = pieceOf({ pinned, kind: 'user', source: caller.memory, writable, charge }, c.userVa, c.length);
+  c.iova = ioas.table.mapNew(piece, fixed ? c.iova : null, prot);
   command.respond();
 }
 

@@ -1,27 +1,85 @@
 import { describe, expect, it } from 'vitest';
+import { Destroy, IOMMU_DESTROY, IOMMU_VIOMMU_ALLOC, ViommuAlloc } from '../abi/iommufd.ts';
+import { IOMMU_VIOMMU_TYPE_SELFTEST, ViommuSelftest } from '../abi/iommufd-test.ts';
+import type { Mapping } from './file.ts';
+import { Ioas } from './ioas.ts';
 import { MmapRegions } from './mmap-regions.ts';
+import { MockProgram } from './test-command/testing.ts';
 
 const region = (pages: number) => ({ bytes: new Uint8Array(pages * 4096) });
+const owner = new Ioas();
+const holder = { hold() {}, drop() {} };
 
 describe('regions for mmap', () => {
   it('get the lowest free offset, but never 0', () => {
-    const regions = new MmapRegions();
+    const regions = new MmapRegions(holder);
+    const place = (each: ReturnType<typeof region>) => regions.place(each, owner);
     const [a, b, c] = [region(2), region(1), region(1)];
-    expect([regions.place(a), regions.place(b), regions.place(c)]).toEqual([0x1000n, 0x3000n, 0x4000n]);
+    expect([place(a), place(b), place(c)]).toEqual([0x1000n, 0x3000n, 0x4000n]);
     regions.remove(b);
-    expect(regions.place(region(2))).toBe(0x5000n);
-    expect(regions.place(region(1))).toBe(0x3000n);
+    expect(place(region(2))).toBe(0x5000n);
+    expect(place(region(1))).toBe(0x3000n);
   });
 
-  it('are found by exactly their offset and length', () => {
-    const regions = new MmapRegions();
+  it('are mapped by exactly their offset and length', () => {
+    const regions = new MmapRegions(holder);
     const a = region(2);
-    regions.place(a);
-    expect(regions.find(0x1000n, 0x2000n)).toBe(a);
-    expect([regions.find(0x2000n, 0x1000n), regions.find(0x1000n, 0x1000n), regions.find(0n, 0x2000n)]).toEqual([
-      null,
-      null,
-      null,
-    ]);
+    regions.place(a, owner);
+    expect(regions.map(0x1000n, 0x2000n).region).toBe(a);
+    for (const [offset, length] of [
+      [0x2000n, 0x1000n],
+      [0x1000n, 0x1000n],
+      [0n, 0x2000n],
+      [0x1000n, 0x3000n],
+    ] as const) {
+      expect(() => regions.map(offset, length)).toThrow('ENXIO');
+    }
+  });
+});
+
+/** A vIOMMU with data, which offers a region that begins with it. */
+function withRegion() {
+  const program = new MockProgram();
+  const ioas = program.ioas();
+  const { idevId: devId } = program.device(ioas);
+  const hwptId = program.hwpt(devId, ioas, 1);
+  const data = new ViommuSelftest();
+  data.inData = 0xbeef;
+  const dataUptr = program.put(data.bytes);
+  const values = { devId, hwptId, type: IOMMU_VIOMMU_TYPE_SELFTEST, dataLen: ViommuSelftest.size, dataUptr };
+  const id = program.ok(IOMMU_VIOMMU_ALLOC, ViommuAlloc, values).outViommuId;
+  program.process.memory.read(Number(dataUptr), data.bytes);
+  const map = (length = data.outMmapLength): Mapping =>
+    program.context.mmap(program.process, length, 3, 1, data.outMmapOffset);
+  const destroy = () => program.err(IOMMU_DESTROY, Destroy, { id });
+  return { program, map, destroy };
+}
+
+describe("a vIOMMU's region", () => {
+  it('begins with what the program gave, and is mapped in whole pages', () => {
+    const { map } = withRegion();
+    expect(new DataView(map().region.bytes.buffer).getUint32(0, true)).toBe(0xbeef);
+    expect(map(0x1001n)).toBe(map(0x2000n));
+    expect(() => map(0x2001n)).toThrow('ENXIO');
+  });
+
+  it('keeps the vIOMMU from being destroyed while it is mapped, or about to be', () => {
+    const { map, destroy } = withRegion();
+    const mapping = map();
+    expect(destroy()).toBe('EBUSY');
+    mapping.inUse = () => true;
+    expect(destroy()).toBe('EBUSY');
+    mapping.inUse = () => false;
+    expect(destroy()).toBe('');
+    mapping.ended();
+  });
+
+  it('stays with the iommufd after the last descriptor is closed, until it is unmapped', () => {
+    const { program, map } = withRegion();
+    const mapping = map();
+    program.close();
+    expect(program.context.ended).toBe(false);
+    mapping.ended();
+    expect([program.context.ended, program.mock.resources.viommus]).toEqual([true, 0]);
   });
 });

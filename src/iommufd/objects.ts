@@ -4,6 +4,7 @@
  * Only objects that nobody uses can be destroyed, so an object's end is always the end of a leaf.
  */
 import { fail } from '../abi/errno.ts';
+import { mayFail } from '../drivers/failure-points.ts';
 
 export type ObjectKind =
   | 'ioas'
@@ -67,7 +68,14 @@ export class ObjectTable {
     return this.entries.size;
   }
 
+  /** Takes an ID for `object`. It ends when there is no memory for it. */
   reserve<T extends IommufdObject>(object: T): T {
+    try {
+      mayFail(`the ${object.kind}`);
+    } catch (error) {
+      object.destroy();
+      throw error;
+    }
     while (this.entries.has(this.lowestFree)) this.lowestFree++;
     object.id = this.lowestFree++;
     this.entries.set(object.id, RESERVED);

@@ -24,7 +24,10 @@ export function option(command: Command): void {
   writeUser(command.caller.memory, command.address + BigInt(offset), c.bytes.subarray(offset, offset + bytes));
 }
 
-/** 0: pinned memory is accounted per user; 1: per process, as VFIO does. Can be set before there is any object. */
+/**
+ * 0: pinned memory is accounted per user; 1: per process, as VFIO does. Can be set before there is any object. A kernel asks
+ * for CAP_SYS_RESOURCE, which containers take from root; here nothing of the real machine is at stake.
+ */
 function rlimitMode({ context }: Command, c: OptionStruct): void {
   if (c.objectId) throw fail('EOPNOTSUPP', `object_id ${c.objectId} must be 0: the option is the iommufd's`);
   if (c.op === IOMMU_OPTION_OP_GET) {

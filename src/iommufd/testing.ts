@@ -7,14 +7,15 @@ import type { AnyStruct } from '../abi/struct.ts';
 import type { MockIommu } from '../drivers/mock/mock-iommu.ts';
 import { PhysicalMemory } from '../memory/physical-memory.ts';
 import { PinnedMemory } from '../memory/pinned-memory.ts';
-import type { ProcessMemory } from '../memory/process-memory.ts';
+import { type MemoryRun, notMemory, ownPages, type PageSource } from '../memory/process-memory.ts';
 import { SILENT, type TraceEvent, type Tracer } from '../trace/events.ts';
 import { IommufdContext, type IommufdHost } from './context.ts';
 import type { ClientProcess, EventFd, OpenFile } from './file.ts';
+import { ProcessAccount } from './process-account.ts';
 import { testCommand } from './test-command/test-command.ts';
 
 /** Memory of a process in one buffer: readable and writable, but for what protect() has taken. */
-export class BufferMemory implements ProcessMemory {
+export class BufferMemory implements PageSource {
   readonly name: string;
   readonly base: number;
   readonly bytes: Uint8Array;
@@ -44,8 +45,9 @@ export class BufferMemory implements ProcessMemory {
     return true;
   }
 
-  pinnable(address: number, length: number, writable: boolean): boolean {
-    return this.has(address, length) && !(writable && this.isReadOnly(address, length));
+  resolve(address: number, length: number, writable: boolean): readonly MemoryRun[] | null {
+    const there = this.has(address, length) && !(writable && this.isReadOnly(address, length));
+    return there ? ownPages(this, address, length) : null;
   }
 
   private has(address: number, length: number): boolean {
@@ -57,23 +59,95 @@ export class BufferMemory implements ProcessMemory {
   }
 }
 
+/** A file of 16 pages that counts its holders. */
+export class FakeFile implements PageSource {
+  readonly name = 'a memfd';
+  readonly bytes = new Uint8Array(16 * 4096);
+  holders = 0;
+
+  read(offset: number, into: Uint8Array): boolean {
+    into.set(this.bytes.subarray(offset, offset + into.length));
+    return true;
+  }
+
+  write(offset: number, from: Uint8Array): boolean {
+    this.bytes.set(from, offset);
+    return true;
+  }
+
+  resolve(offset: number, length: number): readonly MemoryRun[] | null {
+    return offset + length <= this.bytes.length ? ownPages(this, offset, length) : null;
+  }
+
+  hold(): void {
+    this.holders++;
+  }
+
+  drop(): void {
+    this.holders--;
+  }
+}
+
+/** Its lowest 16 pages are the file, mapped shared. */
+export class SharingMemory extends BufferMemory {
+  readonly file: FakeFile;
+
+  constructor(file: FakeFile) {
+    super();
+    this.file = file;
+  }
+
+  override resolve(address: number, length: number, writable: boolean): readonly MemoryRun[] | null {
+    const offset = address - this.base;
+    return this.file.resolve(offset, length) ?? super.resolve(address, length, writable);
+  }
+}
+
+/** Of a process without capabilities. */
+export class LimitedAccount extends ProcessAccount {
+  private readonly limit: number;
+
+  constructor(limitPages: number, user = { lockedPages: 0 }) {
+    super(user);
+    this.limit = limitPages;
+  }
+
+  override get limitPages(): number {
+    return this.limit;
+  }
+
+  override capable(): boolean {
+    return false;
+  }
+}
+
 /** A process inside this one. */
 export class TestProcess implements ClientProcess {
   readonly pid: number;
   readonly memory: BufferMemory;
+  account: ProcessAccount;
   readonly files: Map<number, OpenFile>;
+  /** Descriptors of files that are not ours. */
+  readonly memoryFiles: Map<number, PageSource>;
   /** Replaces openFd(): for processes that die, or have no descriptor left. */
   onOpen: ((file: OpenFile) => number | Promise<number>) | null;
 
-  constructor(memory = new BufferMemory(), pid = 42) {
+  constructor(memory = new BufferMemory(), pid = 42, account = new ProcessAccount()) {
     this.pid = pid;
     this.memory = memory;
+    this.account = account;
     this.files = new Map();
+    this.memoryFiles = new Map();
     this.onOpen = null;
   }
 
   fileOf(fd: number): OpenFile | null {
     return this.files.get(fd) ?? null;
+  }
+
+  memoryFile(fd: number): PageSource | null {
+    const ours = this.files.get(fd);
+    return ours ? notMemory(ours.kind) : (this.memoryFiles.get(fd) ?? null);
   }
 
   eventFd(fd: number): EventFd {

@@ -4,7 +4,6 @@ import type { Handler } from './command.ts';
 
 /** Why, by name. The documentation lists them from here. */
 export const UNSUPPORTED_COMMANDS: Readonly<Record<string, string>> = {
-  IOMMU_IOAS_CHANGE_PROCESS: 'mappings stay with the process that made them',
   IOMMU_VQUEUE_ALLOC: 'no IOMMU has queues for guests',
 };
 

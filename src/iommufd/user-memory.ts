@@ -112,4 +112,11 @@ export class CallerDataArray implements UserDataArray {
     copyStruct(this.memory, this.address + BigInt(index) * BigInt(this.entryLength), this.entryLength, bytes);
     return bytes;
   }
+
+  /** The driver bounds entryCount and entryLength before it calls. */
+  copyAll(): Uint8Array {
+    const bytes = new Uint8Array(this.entryCount * this.entryLength);
+    readUser(this.memory, this.address, bytes);
+    return bytes;
+  }
 }

@@ -5,6 +5,7 @@
 import { type ErrnoName, fail } from '../abi/errno.ts';
 import { VdeviceAlloc } from '../abi/iommufd.ts';
 import { ViommuSetVdevId, ViommuUnsetVdevId } from '../abi/iommufd-viommu-v2.ts';
+import { mayFail } from '../drivers/failure-points.ts';
 import type { Command } from './command.ts';
 import { IommufdDevice } from './device.ts';
 import { hex } from './format.ts';
@@ -34,6 +35,7 @@ export class VirtualId {
     }
     const other = viommu.virtualIds.get(id);
     if (other) throw fail(taken, `virtual ID ${hex(id)} of vIOMMU ${viommu.id} names dev_id ${other.device.id}`);
+    mayFail('a virtual ID');
     viommu.driver.setVirtualDevice(device.physical, id);
     const virtualId = new VirtualId(viommu, device, id);
     viommu.virtualIds.set(id, virtualId);

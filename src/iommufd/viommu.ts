@@ -48,7 +48,7 @@ export class Viommu extends IommufdObject {
     const { region } = this.driver;
     if (!region) return;
     this.regions = regions;
-    this.driver.regionPlaced?.(regions.place(region));
+    this.driver.regionPlaced?.(regions.place(region, this));
   }
 
   /** EINVAL when `device` is behind another pIOMMU. */

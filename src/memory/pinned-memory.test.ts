@@ -2,10 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { PhysicalMemory, SLOT_FRAMES } from './physical-memory.ts';
 import { PinnedMemory } from './pinned-memory.ts';
-import type { ProcessMemory } from './process-memory.ts';
+import type { MemoryObject } from './process-memory.ts';
 
 /** A process whose byte at any address is that address, and which keeps what is written. */
-const processOf = (name: string): ProcessMemory & { written: Map<number, number> } => {
+const processOf = (name: string): MemoryObject & { written: Map<number, number> } => {
   const written = new Map<number, number>();
   return {
     name,
@@ -20,7 +20,6 @@ const processOf = (name: string): ProcessMemory & { written: Map<number, number>
       });
       return true;
     },
-    pinnable: () => true,
   };
 };
 
@@ -108,5 +107,37 @@ describe('pinned memory', () => {
     expect(pins.pin(process, 0, 3 * SLOT_FRAMES)).toBe(false);
     expect([pins.pinnedFrames, pins.windowsInUse]).toEqual([0, 0]);
     expect(pins.pin(process, 0, 2 * SLOT_FRAMES)).toBe(true);
+  });
+
+  it('keeps pinned frames as RAM when what is behind them goes: zeros, then what is written', () => {
+    const { memory, pins } = pinned(5);
+    const process = processOf('p');
+    pins.pin(process, 100, 2);
+    const frame = pins.frameOf(process, 101);
+    memory.write(frame, 0, Uint8Array.of(7));
+    process.read = process.write = () => false;
+    const bytes = Uint8Array.of(1, 1);
+    expect(memory.read(frame, 0, bytes)).toBe(true);
+    expect([...bytes]).toEqual([0, 0]);
+    memory.write(frame, 0, Uint8Array.of(9));
+    pins.write(process, 101 * 4096 - 1, Uint8Array.of(3, 8));
+    pins.read(process, 101 * 4096, bytes);
+    expect([...bytes]).toEqual([8, 0]);
+    pins.unpin(process, 100, 2);
+    expect(memory.read(frame, 0, bytes)).toBe(false);
+  });
+
+  it('holds an object as long as some of its pages are pinned', () => {
+    const { pins } = pinned();
+    let holders = 0;
+    const object = { ...processOf('f'), hold: () => void holders++, drop: () => void holders-- };
+    pins.pin(object, 0, 2);
+    pins.pin(object, 1, 1);
+    pins.unpin(object, 0, 2);
+    expect(holders).toBe(1);
+    pins.unpin(object, 1, 1);
+    expect(holders).toBe(0);
+    expect(pins.pin(object, 0, 9 * SLOT_FRAMES)).toBe(false);
+    expect(holders).toBe(0);
   });
 });

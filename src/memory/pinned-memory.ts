@@ -1,20 +1,23 @@
 /**
- * Frames for pinned user pages. Each GiB of a process's address space with pins gets one 1 GiB slot of the physical
- * address space, at equal offsets, so that user memory is physically contiguous (and huge pages possible) by default;
- * `fragmentSeed` shuffles the pages of every slot instead. Nothing is kept per page: pins are counted per slot.
+ * Frames for pinned pages. Each GiB of a memory object (a process's own addresses, a shared file) with pins gets one 1 GiB
+ * slot of the physical address space, at equal offsets, so that user memory is physically contiguous (and huge pages
+ * possible) by default; `fragmentSeed` shuffles the pages of every slot instead. Nothing is kept per page: pins are
+ * counted per slot.
  *
- * A frame leads to the page that the process has at that address *now*; the kernel's pin would keep the old page alive
- * after munmap. A process that is gone answers nothing: DMA to its frames is an external abort.
+ * A frame leads to the page that the object has there *now*; the kernel's pin would keep the old page alive after munmap.
+ * When the object has nothing there any more (the process died, unmapped it, cut the file), the frame stays RAM as a pinned
+ * frame does, but its contents are lost: it reads as zeros until it is written.
  */
+import { CHUNK_FRAMES, RamSlot } from './host-ram.ts';
 import { type Backing, FRAME_BYTES, type PhysicalMemory, SLOT_FRAMES } from './physical-memory.ts';
-import type { ProcessMemory } from './process-memory.ts';
+import type { MemoryObject } from './process-memory.ts';
 
 const INDEX_MASK = SLOT_FRAMES - 1;
 
 export interface PinnedMemoryOptions {
   /** First 1 GiB slot of the window for user pages. */
   readonly firstSlot: number;
-  /** How many; each holds pins of one process in one GiB of its addresses. */
+  /** How many; each holds pins in one GiB of one object. */
   readonly slots: number;
   /** Absent: contiguous. Any integer: pages of a slot are shuffled by it. */
   readonly fragmentSeed?: number;
@@ -27,7 +30,7 @@ export class PinnedMemory {
   private readonly multiplier: number;
   private readonly addend: number;
   private readonly fragmented: boolean;
-  private readonly windows: Map<ProcessMemory, Map<number, Window>>;
+  private readonly windows: Map<MemoryObject, Map<number, Window>>;
   private readonly taken: Set<number>;
   private pinned: number;
 
@@ -56,16 +59,16 @@ export class PinnedMemory {
   }
 
   /**
-   * Pins `frames` pages of `process` from page number `page` (address >> 12).
+   * Pins `frames` pages of `object` from `page` on.
    * @returns false when no physical slot is left (ENOMEM); nothing is pinned then
    */
-  pin(process: ProcessMemory, page: number, frames: number): boolean {
+  pin(object: MemoryObject, page: number, frames: number): boolean {
     let done = 0;
     while (done < frames) {
       const count = Math.min(frames - done, SLOT_FRAMES - ((page + done) & INDEX_MASK));
-      const window = this.windowOf(process, page + done) ?? this.open(process, page + done);
+      const window = this.windowOf(object, page + done) ?? this.open(object, page + done);
       if (!window) {
-        if (done) this.unpin(process, page, done);
+        if (done) this.unpin(object, page, done);
         return false;
       }
       window.pins += count;
@@ -76,12 +79,11 @@ export class PinnedMemory {
   }
 
   /** Takes back exactly what one pin() gave (or any part of it). */
-  unpin(process: ProcessMemory, page: number, frames: number): void {
+  unpin(object: MemoryObject, page: number, frames: number): void {
     for (let done = 0; done < frames; ) {
       const count = Math.min(frames - done, SLOT_FRAMES - ((page + done) & INDEX_MASK));
-      const window = this.windowOf(process, page + done);
-      if (!window || window.pins < count)
-        throw new Error(`unpin of page ${page + done} of ${process.name}, not pinned`);
+      const window = this.windowOf(object, page + done);
+      if (!window || window.pins < count) throw new Error(`unpin of page ${page + done} of ${object.name}, not pinned`);
       window.pins -= count;
       this.pinned -= count;
       if (window.pins === 0) this.close(window);
@@ -90,41 +92,68 @@ export class PinnedMemory {
   }
 
   /** Physical frame of a pinned page. */
-  frameOf(process: ProcessMemory, page: number): number {
-    const window = this.windowOf(process, page);
-    if (!window) throw new Error(`page ${page} of ${process.name} is not pinned`);
+  frameOf(object: MemoryObject, page: number): number {
+    const window = this.windowOf(object, page);
+    if (!window) throw new Error(`page ${page} of ${object.name} is not pinned`);
     return window.slot * SLOT_FRAMES + this.shuffle(page & INDEX_MASK);
   }
 
   /** How many of the `frames` pinned pages from `page` lie behind one another physically (at least 1). */
-  contiguous(process: ProcessMemory, page: number, frames: number): number {
-    const first = this.frameOf(process, page);
+  contiguous(object: MemoryObject, page: number, frames: number): number {
+    const first = this.frameOf(object, page);
     if (this.fragmented) {
       let run = 1;
-      while (run < frames && this.frameOf(process, page + run) === first + run) run++;
+      while (run < frames && this.frameOf(object, page + run) === first + run) run++;
       return run;
     }
     let run = Math.min(frames, SLOT_FRAMES - (page & INDEX_MASK));
-    while (run < frames && this.frameOf(process, page + run) === first + run) {
+    while (run < frames && this.frameOf(object, page + run) === first + run) {
       run = Math.min(frames, run + SLOT_FRAMES);
     }
     return run;
   }
 
-  private windowOf(process: ProcessMemory, page: number): Window | undefined {
-    return this.windows.get(process)?.get(Math.floor(page / SLOT_FRAMES));
+  /** Fills `into` from byte `address` of pinned pages, as a device would. */
+  read(object: MemoryObject, address: number, into: Uint8Array): void {
+    if (object.read(address, into)) return;
+    this.forEachPage(object, address, into, (frame, offset, piece) => this.memory.read(frame, offset, piece));
   }
 
-  private open(process: ProcessMemory, page: number): Window | undefined {
+  /** Writes `from` at byte `address` of pinned pages, as a device would. */
+  write(object: MemoryObject, address: number, from: Uint8Array): void {
+    if (object.write(address, from)) return;
+    this.forEachPage(object, address, from, (frame, offset, piece) => this.memory.write(frame, offset, piece));
+  }
+
+  private forEachPage(
+    object: MemoryObject,
+    address: number,
+    bytes: Uint8Array,
+    visit: (frame: number, offset: number, piece: Uint8Array) => void,
+  ): void {
+    for (let done = 0; done < bytes.length; ) {
+      const offset = (address + done) % FRAME_BYTES;
+      const piece = bytes.subarray(done, done + FRAME_BYTES - offset);
+      visit(this.frameOf(object, Math.floor((address + done) / FRAME_BYTES)), offset, piece);
+      done += piece.length;
+    }
+  }
+
+  private windowOf(object: MemoryObject, page: number): Window | undefined {
+    return this.windows.get(object)?.get(Math.floor(page / SLOT_FRAMES));
+  }
+
+  private open(object: MemoryObject, page: number): Window | undefined {
     const gigabyte = Math.floor(page / SLOT_FRAMES);
-    const slot = this.freeSlot(this.windows.get(process)?.get(gigabyte - 1)?.slot);
+    const slot = this.freeSlot(this.windows.get(object)?.get(gigabyte - 1)?.slot);
     if (slot === undefined) return undefined;
-    const window = new Window(process, gigabyte, slot, (index) => this.unshuffle(index));
+    const window = new Window(object, gigabyte, slot, (index) => this.unshuffle(index));
     this.memory.placeBacking(slot, 1, window);
     this.taken.add(slot);
-    let ofProcess = this.windows.get(process);
-    if (!ofProcess) this.windows.set(process, (ofProcess = new Map()));
-    ofProcess.set(gigabyte, window);
+    object.hold?.();
+    let ofObject = this.windows.get(object);
+    if (!ofObject) this.windows.set(object, (ofObject = new Map()));
+    ofObject.set(gigabyte, window);
     return window;
   }
 
@@ -139,9 +168,10 @@ export class PinnedMemory {
   private close(window: Window): void {
     this.memory.placeBacking(window.slot, 1, undefined);
     this.taken.delete(window.slot);
-    const ofProcess = this.windows.get(window.process)!;
-    ofProcess.delete(window.gigabyte);
-    if (ofProcess.size === 0) this.windows.delete(window.process);
+    window.object.drop?.();
+    const ofObject = this.windows.get(window.object)!;
+    ofObject.delete(window.gigabyte);
+    if (ofObject.size === 0) this.windows.delete(window.object);
   }
 
   private shuffle(index: number): number {
@@ -153,32 +183,51 @@ export class PinnedMemory {
   }
 }
 
-/** One GiB of one process's addresses behind one physical slot. */
+/** One GiB of one object behind one physical slot. */
 class Window implements Backing {
-  readonly process: ProcessMemory;
+  readonly object: MemoryObject;
   readonly gigabyte: number;
   readonly slot: number;
   pins: number;
+  /** Stands in for what the object has no more. */
+  private lost: RamSlot | null;
   private readonly pageOf: (index: number) => number;
 
-  constructor(process: ProcessMemory, gigabyte: number, slot: number, pageOf: (index: number) => number) {
-    this.process = process;
+  constructor(object: MemoryObject, gigabyte: number, slot: number, pageOf: (index: number) => number) {
+    this.object = object;
     this.gigabyte = gigabyte;
     this.slot = slot;
     this.pins = 0;
+    this.lost = null;
     this.pageOf = pageOf;
   }
 
   get name(): string {
-    return `memory of ${this.process.name}`;
+    return `pinned ${this.object.name}`;
   }
 
   read(frame: number, offset: number, into: Uint8Array): boolean {
-    return this.process.read(this.address(frame, offset), into);
+    if (!this.object.read(this.address(frame, offset), into)) {
+      const words = this.ram().words(frame & INDEX_MASK)!;
+      into.set(new Uint8Array(words.buffer, ((frame & 0x1ff) << 12) | offset, into.length));
+    }
+    return true;
   }
 
   write(frame: number, offset: number, from: Uint8Array): boolean {
-    return this.process.write(this.address(frame, offset), from);
+    if (!this.object.write(this.address(frame, offset), from)) {
+      const words = this.ram().writableWords(frame & INDEX_MASK)!;
+      new Uint8Array(words.buffer, ((frame & 0x1ff) << 12) | offset, from.length).set(from);
+    }
+    return true;
+  }
+
+  private ram(): RamSlot {
+    if (!this.lost) {
+      this.lost = new RamSlot();
+      this.lost.add(0, SLOT_FRAMES / CHUNK_FRAMES - 1);
+    }
+    return this.lost;
   }
 
   private address(frame: number, offset: number): number {

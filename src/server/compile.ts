@@ -83,7 +83,9 @@ function makeCache(cache: string): void {
     fs.mkdirSync(cache, { recursive: true, mode: 0o700 });
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    throw new Error(`'${cache}' cannot be made (${code}): set XDG_CACHE_HOME to a folder where the compiled shim may be kept`);
+    throw new Error(
+      `'${cache}' cannot be made (${code}): set XDG_CACHE_HOME to a folder where the compiled shim may be kept`,
+    );
   }
 }
 

@@ -6,15 +6,18 @@ import { randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { ErrnoName } from '../abi/errno.ts';
 import { ERRNO, Errno, fail } from '../abi/errno.ts';
-import type { ClientProcess, EventFd, OpenFile } from '../iommufd/file.ts';
+import { FailurePoints } from '../drivers/failure-points.ts';
+import type { ClientProcess, EventFd, Mapping, OpenFile } from '../iommufd/file.ts';
 import { POLLOUT } from '../iommufd/file.ts';
-import type { ProcessMemory } from '../memory/process-memory.ts';
+import type { ProcessAccount } from '../iommufd/process-account.ts';
+import type { PageSource, ProcessMemory } from '../memory/process-memory.ts';
 import type { FileEvent, Tracer } from '../trace/events.ts';
 import type { ClientImage, ClientProcesses } from './client-processes.ts';
 import type { EventFds } from './event-fds.ts';
 import type { Handle, Handles } from './handles.ts';
 import * as wire from './protocol.ts';
 import type { ServedMachine } from './served-machine.ts';
+import type { SharedRegions } from './shared-regions.ts';
 
 /** What the connections of one server share. */
 export interface Shared {
@@ -24,6 +27,9 @@ export interface Shared {
   readonly handles: Handles;
   readonly processes: ClientProcesses;
   readonly eventFds: EventFds;
+  readonly regions: SharedRegions;
+  /** Of the calls of all programs together. */
+  readonly failures: FailurePoints;
   /** Runs the machine's clock. */
   settle(): void;
   /** A mistake of ours: told to whoever runs the server; the call gets EIO. */
@@ -32,6 +38,8 @@ export interface Shared {
 }
 
 type Settle = (answer: number) => void;
+
+const NO_TOKEN = Buffer.alloc(wire.TOKEN_BYTES);
 
 /** A client that lets more than this wait for it has stopped reading. */
 const MOST_WAITING = 1 << 16;
@@ -46,6 +54,7 @@ const FILE_CALLS: Record<number, FileEvent['call']> = {
 };
 
 export class Connection implements ClientProcess {
+  readonly failures = new FailurePoints();
   private readonly shared: Shared;
   private readonly socket: Socket;
   private readonly out = Buffer.alloc(wire.REPLY_BYTES);
@@ -79,6 +88,14 @@ export class Connection implements ClientProcess {
 
   get memory(): ProcessMemory {
     return this.image!.memory;
+  }
+
+  get account(): ProcessAccount {
+    return this.image!.account;
+  }
+
+  memoryFile(fd: number): PageSource | null {
+    return this.image!.memoryFile(fd);
   }
 
   fileOf(fd: number): OpenFile | null {
@@ -180,7 +197,10 @@ export class Connection implements ClientProcess {
     this.shared.handles.begin(handle);
     let result: number | Promise<number>;
     try {
-      result = this.perform(op, handle.file, bytes);
+      const points = this.armed();
+      result = points
+        ? points.during(() => this.perform(op, handle.file, bytes))
+        : this.perform(op, handle.file, bytes);
     } catch (error) {
       this.refuse(handle, error);
       return;
@@ -197,6 +217,12 @@ export class Connection implements ClientProcess {
       .catch((error) => this.broken(error));
   }
 
+  /** Who makes an allocation of the present call fail, if anyone does. */
+  private armed(): FailurePoints | null {
+    if (this.failures.remaining) return this.failures;
+    return this.shared.failures.remaining ? this.shared.failures : null;
+  }
+
   private perform(op: number, file: OpenFile, bytes: Buffer): number | Promise<number> {
     const word = bytes.readUInt32LE(wire.REQUEST.word);
     const a = bytes.readBigUInt64LE(wire.REQUEST.a);
@@ -206,13 +232,26 @@ export class Connection implements ClientProcess {
     if (op === wire.OP_MMAP) {
       this.length = Number(a);
       this.offset = Number(b);
-      return file.mmap(this, a, word, Number(c), b);
+      return this.map(file.mmap(this, a, word, Number(c), b));
     }
     this.length = Number(b);
     this.offset = word === 1 ? Number(c) : -1;
     if (b > 0x7fffffffn) throw fail('EINVAL', `a count of ${b} bytes is more than the 2147483647 of one call`);
     const position = word === 1 ? c : null;
     return op === wire.OP_READ ? file.read(this, a, this.length, position) : file.write(this, a, this.length, position);
+  }
+
+  /** Has the process map pages that a file offers. @returns where */
+  private async map(mapping: Mapping): Promise<number> {
+    const { regions } = this.shared;
+    const fd = regions.begin(mapping);
+    try {
+      const address = await this.ask(wire.ASK_MAP, NO_TOKEN, fd, 0);
+      if (address < 0) throw this.refusal(address, `process ${this.pid} could not map the pages`);
+      return address;
+    } finally {
+      regions.end(mapping);
+    }
   }
 
   private open(node: number, flags: number): void {
@@ -229,7 +268,9 @@ export class Connection implements ClientProcess {
 
   private async openNode(path: string, flags: number): Promise<number> {
     if (path === '') throw fail('ENXIO', 'there is no device node of that number');
-    const file = this.shared.machine.open(path, flags, this);
+    const { machine } = this.shared;
+    const points = this.armed();
+    const file = points ? points.during(() => machine.open(path, flags, this)) : machine.open(path, flags, this);
     try {
       return await this.make(file, path, flags);
     } catch (error) {
@@ -312,7 +353,7 @@ export class Connection implements ClientProcess {
     out.writeUInt32LE(kind, wire.REPLY.kind);
     out.writeInt32LE(refused ? -result : 0, wire.REPLY.error);
     out.writeInt32LE(result | 0, wire.REPLY.value);
-    out.writeInt32LE(result < 0 ? -1 : 0, wire.REPLY.value + 4);
+    out.writeInt32LE(Math.floor(result / 2 ** 32), wire.REPLY.value + 4);
     out.writeUInt32LE(drain, wire.REPLY.drain);
     out.writeUInt32LE(flags, wire.REPLY.flags);
     this.socket.write(out);

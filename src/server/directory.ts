@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import fs from 'node:fs';
+import fs, { constants } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { KeeperAddon } from './keeper.ts';
@@ -87,14 +87,15 @@ export class PrivateDirectory {
     fs.symlinkSync(path.isAbsolute(target) ? path.relative(path.dirname(entry.path), target) : target, at);
   }
 
-  /** @returns its line in the configuration: inode, numbers, permissions */
+  /** @returns its line in the configuration: inode, numbers, type and permissions */
   private placeNode(machine: ServedMachine, node: DeviceNode, addon: KeeperAddon): string {
     const at = this.locate(machine, node.path);
+    const type = node.regular ? constants.S_IFREG : constants.S_IFCHR;
     const mode = node.mode ?? 0o600;
     fs.mkdirSync(path.dirname(at), { recursive: true });
     const made = addon.makeNode(at, mode);
     if (made < 0) throw new Error(`cannot make ${at}: ${errnoName(made)}`);
-    return `node ${fs.lstatSync(at).ino} ${node.major} ${node.minor} ${mode.toString(8)}`;
+    return `node ${fs.lstatSync(at).ino} ${node.major} ${node.minor} ${(type | mode).toString(8)}`;
   }
 
   private locate(machine: ServedMachine, at: string): string {

@@ -26,6 +26,14 @@ export interface KeeperAddon {
   signal(fd: number): number;
   /** Makes what stands for a device node. */
   makeNode(path: string, mode: number): number;
+  /** Memory that programs can map: its descriptor. */
+  createRegion(size: number): number;
+  mapRegion(fd: number, size: number): ArrayBuffer | number;
+  /** 1 while another process has a region open or mapped. */
+  isShared(fd: number): number;
+  /** Where a file is mapped as a whole, shared; -errno. */
+  mapFile(fd: number, size: number, writable: number): number;
+  unmapFile(at: number, size: number): number;
   /** 1 when all of `into` was read. @param mem descriptor of /proc/PID/mem */
   readMemory(mem: number, pid: number, address: number, into: Uint8Array): number;
   writeMemory(mem: number, pid: number, address: number, from: Uint8Array): number;

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { covers } from './process-memory.ts';
+import { covering } from './process-memory.ts';
 
 const MAPS = `\
 00400000-00402000 r-xp 00000000 08:01 131 /usr/bin/program
 00402000-00404000 rw-p 00000000 08:01 131 /usr/bin/program with spaces (deleted)
 7f0000000000-7f0000001000 rw-p 00000000 00:00 0
-7f0000001000-7f0000003000 rw-s 00000000 00:01 7 /dev/zero (deleted)
+7f0000001000-7f0000003000 rw-s 00005000 00:01 7 /dev/zero (deleted)
 7f0000003000-7f0000004000 ---p 00000000 00:00 0
 7f0000010000-7f0000011000 rw-s 00000000 00:06 9 /dev/dri/card0
 7f0000011000-7f0000012000 rw-s 00000000 00:06 9 /dev/shm/ram
@@ -31,6 +31,20 @@ describe('what can be pinned, by /proc/PID/maps', () => {
     ['[vvar]', 0x7ffff7fc0000, 0x1000, false, false],
     ['[vdso]', 0x7ffff7fc4000, 0x1000, false, true],
   ])('%s', (_, from, length, writable, expected) => {
-    expect(covers(MAPS, from, from + length, writable)).toBe(expected);
+    expect(covering(MAPS, from, from + length, writable) !== null).toBe(expected);
+  });
+
+  it('tells shared files, and where in them a mapping starts, from private memory', () => {
+    expect(covering(MAPS, 0x7f0000000800, 0x7f0000001800, true)).toEqual([
+      { start: 0x7f0000000000, end: 0x7f0000001000, offset: 0, file: '', range: '7f0000000000-7f0000001000' },
+      {
+        start: 0x7f0000001000,
+        end: 0x7f0000003000,
+        offset: 0x5000,
+        file: '00:01 7',
+        range: '7f0000001000-7f0000003000',
+      },
+    ]);
+    expect(covering(MAPS, 0x402000, 0x403000, true)?.[0]).toMatchObject({ file: '', range: '402000-404000' });
   });
 });

@@ -3,22 +3,27 @@
  * death nothing can be read through it, and a PID that is used again is not mistaken for the old process.
  */
 import fs from 'node:fs';
-import type { ProcessMemory } from '../memory/process-memory.ts';
+import type { MemoryObject, MemoryRun, ProcessMemory } from '../memory/process-memory.ts';
 import type { KeeperAddon } from './keeper.ts';
+import type { MemoryFiles } from './memory-files.ts';
+
+const PAGE = 4096;
 
 export class RemoteMemory implements ProcessMemory {
   readonly name: string;
   private readonly addon: KeeperAddon;
   private readonly pid: number;
-  private readonly maps: string;
+  private readonly proc: string;
+  private readonly files: MemoryFiles;
   private mem: number;
 
   /** @param proc a path to /proc/PID that cannot become another process's. Throws when the memory may not be opened. */
-  constructor(addon: KeeperAddon, pid: number, proc: string) {
+  constructor(addon: KeeperAddon, pid: number, proc: string, files: MemoryFiles) {
     this.addon = addon;
     this.pid = pid;
-    this.name = `${pid}`;
-    this.maps = `${proc}/maps`;
+    this.name = `memory of process ${pid}`;
+    this.proc = proc;
+    this.files = files;
     this.mem = fs.openSync(`${proc}/mem`, 'r+');
   }
 
@@ -30,8 +35,19 @@ export class RemoteMemory implements ProcessMemory {
     return this.mem >= 0 && this.addon.writeMemory(this.mem, this.pid, address, from) === 1;
   }
 
-  pinnable(address: number, length: number, writable: boolean): boolean {
-    return this.alive && length > 0 && covers(readFile(this.maps), address, address + length, writable);
+  /** Shared mappings are their files; everything else is the process's own. */
+  resolve(address: number, length: number, writable: boolean): readonly MemoryRun[] | null {
+    if (!this.alive || length <= 0) return null;
+    const mappings = covering(readFile(`${this.proc}/maps`), address, address + length, writable);
+    if (!mappings) return null;
+    const runs: MemoryRun[] = [];
+    for (const mapping of mappings) {
+      const file = mapping.file === '' ? null : this.files.mapped(this.proc, mapping.file, mapping.range);
+      const from = Math.max(mapping.start, address);
+      const page = Math.floor((file ? from - mapping.start + mapping.offset : from) / PAGE);
+      append(runs, file ?? this, page, Math.ceil((Math.min(mapping.end, address + length) - from) / PAGE));
+    }
+    return runs;
   }
 
   get alive(): boolean {
@@ -44,6 +60,16 @@ export class RemoteMemory implements ProcessMemory {
   }
 }
 
+/** Mappings that touch are one run where they continue each other. */
+function append(runs: MemoryRun[], object: MemoryObject, page: number, frames: number): void {
+  const last = runs.at(-1);
+  if (last?.object === object && last.page + last.frames === page) {
+    runs[runs.length - 1] = { object, page: last.page, frames: last.frames + frames };
+  } else {
+    runs.push({ object, page, frames });
+  }
+}
+
 function readFile(path: string): string {
   try {
     return fs.readFileSync(path, 'latin1');
@@ -52,20 +78,36 @@ function readFile(path: string): string {
   }
 }
 
-/** "start-end rwxp offset device inode   name", proc_pid_maps(5). */
-const LINE = /^([0-9a-f]+)-([0-9a-f]+) (..)\S+ \S+ \S+ \d+ *(.*)$/gm;
+/** A line of /proc/PID/maps. Addresses and the offset are bytes. */
+export interface MapsEntry {
+  readonly start: number;
+  readonly end: number;
+  readonly offset: number;
+  /** "major:minor inode" of a shared file, '' of private memory. */
+  readonly file: string;
+  /** Its name in /proc/PID/map_files. */
+  readonly range: string;
+}
 
-/** Is [from, end) mapped without a hole, readable (and writable), as memory that the kernel could pin? */
-export function covers(maps: string, from: number, end: number, writable: boolean): boolean {
+/** "start-end rwxp offset device inode   name", proc_pid_maps(5). */
+const LINE = /^([0-9a-f]+)-([0-9a-f]+) (..).(.) ([0-9a-f]+) (\S+ \d+) *(.*)$/gm;
+
+/** What maps [from, end): null unless that is without a hole, readable (and writable), as memory that can be pinned. */
+export function covering(maps: string, from: number, end: number, writable: boolean): MapsEntry[] | null {
+  const found: MapsEntry[] = [];
   let reached = from;
-  for (const [, start, stop, access, name] of maps.matchAll(LINE)) {
-    if (Number.parseInt(stop!, 16) <= reached) continue;
-    if (Number.parseInt(start!, 16) > reached) return false;
-    if (access![0] !== 'r' || (writable && access![1] !== 'w') || isDevice(name!)) return false;
-    reached = Number.parseInt(stop!, 16);
-    if (reached >= end) return true;
+  for (const [, low, high, access, sharing, at, file, name] of maps.matchAll(LINE)) {
+    const [start, stop] = [Number.parseInt(low!, 16), Number.parseInt(high!, 16)];
+    if (stop <= reached) continue;
+    if (start > reached) return null;
+    if (access![0] !== 'r' || (writable && access![1] !== 'w') || isDevice(name!)) return null;
+    const range = `${start.toString(16)}-${stop.toString(16)}`;
+    const offset = Number.parseInt(at!, 16);
+    found.push({ start, end: stop, offset, file: sharing === 's' ? file! : '', range });
+    reached = stop;
+    if (reached >= end) return found;
   }
-  return false;
+  return null;
 }
 
 /** Mappings without pages behind them (VM_IO, VM_PFNMAP): the kernel refuses to pin these. */

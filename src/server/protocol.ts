@@ -16,6 +16,7 @@ export const NONCE = 2;
 export const ASK_MAKE = 3;
 export const ASK_CLOSE = 4;
 export const ASK_SEND = 5;
+export const ASK_MAP = 6;
 
 /** Index u32, node u32, 16 random bytes. */
 export const TOKEN_BYTES = 24;

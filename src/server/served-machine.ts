@@ -1,7 +1,7 @@
 /** What a server serves: the host layer implements it. */
 import type { ClientProcess, OpenFile } from '../iommufd/file.ts';
 
-/** A character device node that programs can open. */
+/** A character device node, or another file that lives, which programs can open. */
 export interface DeviceNode {
   /** Absolute, under one of `ownedRoots`: '/dev/iommu'. */
   readonly path: string;
@@ -9,6 +9,8 @@ export interface DeviceNode {
   readonly minor: number;
   /** Permission bits; 0o600 when absent. */
   readonly mode?: number;
+  /** Shown as a regular file: one of /proc. */
+  readonly regular?: boolean;
 }
 
 /** A file that programs see, fixed when the server starts. Directories above it need no entry of their own. */

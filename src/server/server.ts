@@ -7,6 +7,8 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import type { Server as NetServer } from 'node:net';
 import { createServer } from 'node:net';
+import path from 'node:path';
+import { FailurePoints } from '../drivers/failure-points.ts';
 import type { Tracer } from '../trace/events.ts';
 import { SILENT } from '../trace/events.ts';
 import { buildShim } from './build-shim.ts';
@@ -17,10 +19,13 @@ import { EventFds } from './event-fds.ts';
 import { type Handle, Handles } from './handles.ts';
 import { errnoName, loadKeeper } from './keeper.ts';
 import type { ServedMachine } from './served-machine.ts';
+import { SharedRegions } from './shared-regions.ts';
 
 export interface ServerOptions {
   readonly machine: ServedMachine;
   readonly tracer?: Tracer;
+  /** Makes an allocation fail, counted over the calls of all programs. */
+  readonly failures?: FailurePoints;
   /** Where to make the private folder; by default the user's runtime folder, or the temporary one. */
   readonly directory?: string;
   /** Told of our own mistakes; by default they go to stderr. The server lives on, and the call gets EIO. */
@@ -62,7 +67,8 @@ export class Server {
     const handles = new Handles(addon, keeper, (handle) => this.released(handle));
     const processes = new ClientProcesses(addon);
     const eventFds = new EventFds(addon, keeper);
-    const { machine } = this.options;
+    const regions = new SharedRegions(addon);
+    const { machine, failures = new FailurePoints() } = this.options;
     const shared: Shared = {
       machine,
       tracer: this.tracer,
@@ -70,6 +76,8 @@ export class Server {
       handles,
       processes,
       eventFds,
+      regions,
+      failures,
       settle: () => this.settle(),
       internalError: (error) => this.internalError(error),
       note: (text) => {
@@ -90,6 +98,7 @@ export class Server {
       listener.listen(`\0${calls}`);
       await once(listener, 'listening');
       listener.unref();
+      processes.showAccounts(path.join(directory.path, 'accounts'));
       directory.fill(machine, { calls, keeper: `${handleNames}keeper`, handles: handleNames, secret }, addon);
     } catch (error) {
       await this.stop();
@@ -109,6 +118,7 @@ export class Server {
     while (this.connections.size > 0) await new Promise((resolve) => setImmediate(resolve));
     running.shared.handles.close();
     running.shared.eventFds.close();
+    running.shared.regions.close();
     running.shared.processes.close();
     await running.directory.remove();
   }
@@ -135,9 +145,10 @@ export class Server {
 
   private sweep(): void {
     if (!this.running) return;
-    const { handles, processes } = this.running.shared;
+    const { handles, processes, regions } = this.running.shared;
     handles.sweep();
     handles.prune();
+    regions.sweep();
     processes.sweep();
   }
 
@@ -157,6 +168,7 @@ export class Server {
   private settle(): void {
     try {
       this.options.machine.settle();
+      this.running?.shared.processes.publishAccounts();
     } catch (error) {
       this.internalError(error);
     }

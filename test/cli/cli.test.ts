@@ -43,7 +43,18 @@ describe('help', () => {
   it.each([
     [
       'run',
-      ['--machine', '--abi', '--vmid-policy', '--trace', '--trace-all', '--trace-file', '--trace-json', '125', '127'],
+      [
+        '--machine',
+        '--abi',
+        '--vmid-policy',
+        '--fail-nth',
+        '--trace',
+        '--trace-all',
+        '--trace-file',
+        '--trace-json',
+        '125',
+        '127',
+      ],
     ],
     ['demo', ['--machine', '--vmid-policy', '--quiet', 'dialects']],
     ['machines', ['--schema', 'machine']],
@@ -275,4 +286,52 @@ describe('the demo', () => {
     expect(stdout).toMatch(/^not ok \d+ - A: TLBI of another VMID on the same SMMU changes nothing/m);
     expect(status).toBe(1);
   }, 60_000);
+});
+
+describe('run --fail-nth', () => {
+  const opens = ['--', 'sh', '-c', 'exec 3<>/dev/iommu && echo opened'];
+
+  it('makes that allocation fail, and says which it was', async () => {
+    const { status, stdout, stderr } = await cli.run(['run', '--machine', 'mock', '--fail-nth', '1', ...opens]);
+    expect([status === 0, stdout]).toEqual([false, '']);
+    expect(stderr).toMatch(
+      /Cannot allocate memory[\s\S]*uiommufd: the allocation of the iommufd, number 1, was made to fail/,
+    );
+  });
+
+  it('says so when the program did not come to it', async () => {
+    const { status, stdout, stderr } = await cli.run(['run', '--machine', 'mock', '--fail-nth', '99', ...opens]);
+    expect([status, stdout]).toEqual([0, 'opened\n']);
+    expect(stderr).toBe("uiommufd: the program's calls made 1 allocations, so that number 99 did not fail\n");
+  });
+
+  it('is a number from 1 on', async () => {
+    expect((await cli.run(['run', '--fail-nth', '0', ...opens])).status).toBe(125);
+  });
+});
+
+describe('/proc/.../fail-nth on machine mock', () => {
+  it('is there under every name of the thread itself, and under no other', async () => {
+    const own = 'test -f /proc/$$/task/$$/fail-nth && test -f /proc/$$/fail-nth && test -f /proc/thread-self/fail-nth';
+    const { status } = await cli.run([
+      'run',
+      '--machine',
+      'mock',
+      '--',
+      'sh',
+      '-c',
+      `${own} && ! ls /proc/$$/fail-nth`,
+    ]);
+    expect(status).toBe(0);
+  });
+
+  it('counts the calls of that thread, and not those of its children', async () => {
+    const script = [
+      'exec 4<>/proc/$$/task/$$/fail-nth && echo 1 >&4 && (exec 3<>/dev/iommu) && echo child',
+      'exec 3<>/dev/iommu && echo parent',
+    ].join('\n');
+    const { status, stdout, stderr } = await cli.run(['run', '--machine', 'mock', '--', 'sh', '-c', script]);
+    expect([status === 0, stdout]).toEqual([false, 'child\n']);
+    expect(stderr).toContain('Cannot allocate memory');
+  });
 });

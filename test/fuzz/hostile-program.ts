@@ -7,39 +7,12 @@ import { Errno } from '../../src/abi/errno.ts';
 import type { AnyStruct } from '../../src/abi/struct.ts';
 import type { Machine } from '../../src/host/machine.ts';
 import { Program } from '../host/program.ts';
+import { Dice } from './dice.ts';
 
 const MEMORY_BYTES = 2 ** 20;
 /** Enough for the largest struct of any dialect with a tail behind it. */
 const STRUCT_BYTES = 192;
 const DESCRIPTORS = 8;
-
-/** xorshift32: small, seedable, the same everywhere. */
-class Dice {
-  private state: number;
-
-  constructor(seed: number) {
-    this.state = (Math.imul(seed, 0x9e3779b1) ^ 0x6a09e667) | 1;
-  }
-
-  word(): number {
-    this.state ^= this.state << 13;
-    this.state ^= this.state >>> 17;
-    this.state ^= this.state << 5;
-    return this.state >>> 0;
-  }
-
-  below(limit: number): number {
-    return this.word() % limit;
-  }
-
-  chance(percent: number): boolean {
-    return this.below(100) < percent;
-  }
-
-  pick<T>(from: readonly T[]): T {
-    return from[this.below(from.length)]!;
-  }
-}
 
 interface Command {
   readonly number: number;

@@ -1,8 +1,8 @@
 /** A VM whose guest owns stage 1: what DMA sees, what each invalidation reaches. */
 import { describe, expect, it } from 'vitest';
 import { ContextTable, commands, Stage1 } from './guest.ts';
-import { testMachine } from './program.ts';
-import { bringUp, type Guest, Probe, V2, Vm } from './vm.ts';
+import { MIB, testMachine } from './program.ts';
+import { bringUp, GUEST_BASE, type Guest, Probe, V2, Vm } from './vm.ts';
 
 const IOVA = 0x10_0000n;
 const TARGET = 0x20_0000n;
@@ -200,5 +200,52 @@ describe('two SSIDs of one device', () => {
     await slice.invalidate(commands.nhAsid(5));
     expect(probe.read(IOVA, 1)).toBe('second page');
     expect(probe.read(IOVA, 2)).toBe('second page');
+  });
+});
+
+describe.each(['linux-7.1', V2])('what an ATC holds under a PASID, %s', (abi) => {
+  const EXTRA = GUEST_BASE + 64n * BigInt(MIB);
+  const EXTRA_OFFSET = 4n * BigInt(MIB);
+
+  /** The probe's PASID 1 has used IOVA, which leads to memory that is mapped apart from the guest's other memory. */
+  const start = async () => {
+    const { machine } = testMachine({ preset: 'one-smmu', abi });
+    const vm = await Vm.start(machine);
+    const device = await vm.device(2);
+    const slice = await vm.slice(device);
+    await slice.setVirtualId(device, 3);
+    const stage1 = new Stage1(vm.ram, 5);
+    const contexts = new ContextTable(vm.ram, 2);
+    contexts.set(1, stage1);
+    await vm.map(EXTRA, EXTRA_OFFSET, 2 * MIB);
+    vm.ram.text(GUEST_BASE + EXTRA_OFFSET, 'of the host');
+    stage1.map(IOVA, EXTRA);
+    await device.attach(await slice.nested(device, contexts.ste(true)));
+    const probe = new Probe(device);
+    expect(probe.read(IOVA, 1)).toBe('of the host');
+    return { vm, device, slice, stage1, probe };
+  };
+
+  it('goes when its stage 2 mapping goes', async () => {
+    const { vm, probe } = await start();
+    expect(await vm.unmap(EXTRA, 2 * MIB)).toBe('');
+    expect(probe.read(IOVA, 1)).toBeNull();
+  });
+
+  it('goes with an ATC_INV without SSID, and stays through a TLBI', async () => {
+    const { vm, slice, stage1, probe } = await start();
+    const other = vm.ram.allocate();
+    vm.ram.text(other, 'of the guest');
+    stage1.map(IOVA, other);
+    await slice.invalidate(commands.nhAll());
+    expect(probe.read(IOVA, 1)).toBe('of the host');
+    await slice.invalidate(commands.atcInv(3, IOVA));
+    expect(probe.read(IOVA, 1)).toBe('of the guest');
+  });
+
+  it('is not asked for beyond the width of the capability: such an access is refused', async () => {
+    const { probe } = await start();
+    expect(probe.read(IOVA, 0x101)).toBeNull();
+    expect(probe.read(IOVA, 1)).toBe('of the host');
   });
 });

@@ -161,7 +161,7 @@ class ToyFile implements OpenFile {
     const words = new BigUint64Array(3);
     caller.memory.read(address, new Uint8Array(words.buffer));
     const [from, length, writable] = words;
-    return caller.memory.pinnable(Number(from), Number(length), writable === 1n) ? 1 : 0;
+    return caller.memory.resolve(Number(from), Number(length), writable === 1n) ? 1 : 0;
   }
 }
 

@@ -53,16 +53,22 @@ const EVENTQ_FRAME = 0x200;
 const CMDQ_FRAME = 0x210;
 const QUEUE_LOG2 = 7;
 
+/** What holds the recorded words: RAM, which walks read as arrays, or a backing, which they ask byte by byte. */
+export type RecordedMemory = 'ram' | 'backing';
+
 export class Replay {
   private readonly memory = new PhysicalMemory();
-  private readonly words = new SparseWords();
+  private readonly words: SparseWords | null;
   private readonly smmu: Smmu;
 
-  constructor(recorded: Case, ram: Array<[string, string]>) {
+  constructor(recorded: Case, ram: Array<[string, string]>, kind: RecordedMemory) {
+    this.words = kind === 'backing' ? new SparseWords() : null;
     const slotBytes = SLOT_FRAMES * 4096;
     for (const [start, end] of ram) {
       const first = Number.parseInt(start, 16) / slotBytes;
-      this.memory.placeBacking(first, Number.parseInt(end, 16) / slotBytes - first, this.words);
+      const slots = Number.parseInt(end, 16) / slotBytes - first;
+      if (this.words) this.memory.placeBacking(first, slots, this.words);
+      else this.memory.addRam(first * SLOT_FRAMES, slots * SLOT_FRAMES);
     }
     this.memory.addRam(EVENTQ_FRAME, 0x200);
     const quiet = (): void => {};
@@ -89,19 +95,21 @@ export class Replay {
   }
 
   store(words: Array<[string, string]>): void {
-    for (const [address, word] of words) this.words.store(BigInt(`0x${address}`), BigInt(`0x${word}`));
+    for (const [address, word] of words) {
+      const at = BigInt(`0x${address}`);
+      const value = BigInt(`0x${word}`);
+      if (this.words) this.words.store(at, value);
+      else this.store64(at, value);
+    }
   }
 
   /** Queues commands; returns whether all were consumed without error. */
   command(commands: Array<[string, string]>): boolean {
     for (const [low, high] of commands) {
       const prod = this.read('CMDQ_PROD');
-      const at = CMDQ_FRAME * 4096 + (prod % 2 ** QUEUE_LOG2) * 16;
-      for (const [n, word] of [low, high].entries()) {
-        const value = BigInt(`0x${word}`);
-        const frame = Math.floor((at + n * 8) / 4096);
-        this.memory.store64(frame, (at + n * 8) % 4096, Number(value & 0xffffffffn), Number(value >> 32n));
-      }
+      const at = BigInt(CMDQ_FRAME * 4096 + (prod % 2 ** QUEUE_LOG2) * 16);
+      this.store64(at, BigInt(`0x${low}`));
+      this.store64(at + 8n, BigInt(`0x${high}`));
       this.write('CMDQ_PROD', BigInt((prod + 1) % 2 ** (QUEUE_LOG2 + 1)));
     }
     return this.read('CMDQ_CONS') === this.read('CMDQ_PROD') && this.read('GERROR') === 0;
@@ -119,6 +127,16 @@ export class Replay {
       return { r: 'ok', pa: (BigInt(this.smmu.outFrame) * 4096n + BigInt(offset)).toString(16) };
     }
     return this.read('EVENTQ_PROD') === before ? { r: 'abort' } : this.event(before);
+  }
+
+  private store64(at: bigint, value: bigint): void {
+    const stored = this.memory.store64(
+      Number(at >> 12n),
+      Number(at & 0xfffn),
+      Number(value & 0xffffffffn),
+      Number(value >> 32n),
+    );
+    if (!stored) throw new Error(`no memory at 0x${at.toString(16)}`);
   }
 
   private event(index: number): Outcome {

@@ -67,7 +67,7 @@ export class CommandBatch {
     return base;
   }
 
-  /** Everything in a device's ATC, with and without PASID (4.5.1: no SubstreamID drops both). */
+  /** Everything in a device's ATC: without a SubstreamID it takes entries of every PASID, too (PCIe 5.0, 10.3). */
   invalidateAtc(stream: number): void {
     this.invalidateAtcRange(stream, 0, ATC_ALL);
   }

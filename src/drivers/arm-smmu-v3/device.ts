@@ -43,14 +43,21 @@ export interface AtsCapability {
   enable(on: boolean): void;
 }
 
+/** The same for its PASIDs. */
+export interface PasidCapability {
+  /** Width of a PASID. */
+  readonly bits: number;
+  enable(on: boolean): void;
+}
+
 /** What a bus knows of a device that it puts behind an SMMU. */
 export interface DeviceDescription {
   readonly streamId: number;
   readonly name: string;
   /** Null for a device without the capability. */
   readonly ats: AtsCapability | null;
-  /** Width of the function's PASIDs, 0 without. */
-  readonly maxPasidLog2: number;
+  /** Null for a device without the capability. */
+  readonly pasid: PasidCapability | null;
 }
 
 /** The attached domain with all that it needs on this SMMU. */
@@ -87,7 +94,9 @@ export class SmmuDevice implements contract.DriverDevice {
     this.streamId = description.streamId;
     this.name = description.name;
     this.ats = identity.ats && description.ats?.supported ? description.ats : null;
-    this.maxPasidLog2 = Math.min(description.maxPasidLog2, identity.substreamBits);
+    // On for good, whatever is attached, as kernels have it: it may not change once ATS is on (PCIe 5.0, 10.5.1.3).
+    description.pasid?.enable(true);
+    this.maxPasidLog2 = Math.min(description.pasid?.bits ?? 0, identity.substreamBits);
     this.hwCapabilities = this.ats ? 0n : BigInt(IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED);
     this.cacheCoherent = identity.coherent;
     this.steAddress = steAddress;

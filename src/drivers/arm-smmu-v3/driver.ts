@@ -5,7 +5,7 @@ import * as spec from '../../hardware/smmuv3/spec/events.ts';
 import { EVENT, EVENT_BYTES } from '../../hardware/smmuv3/spec/events.ts';
 import { type Field, get, put } from '../../hardware/smmuv3/spec/field.ts';
 import { PAGE_REQUEST, PAGE_REQUEST_BYTES } from '../../hardware/smmuv3/spec/page-requests.ts';
-import { REGISTERS } from '../../hardware/smmuv3/spec/registers.ts';
+import { CMDQ_ERR, REGISTERS } from '../../hardware/smmuv3/spec/registers.ts';
 import type { PhysicalMemory } from '../../memory/physical-memory.ts';
 import type { Tracer } from '../../trace/events.ts';
 import type { FrameAllocator } from '../frame-allocator.ts';
@@ -167,14 +167,15 @@ export class ArmSmmuV3 implements IommuDriver {
 
   /** The global error line. */
   handleGlobalErrorInterrupt(): void {
-    if (this.unit.commands.recover()) return;
-    const active = this.registers.read(GERROR) ^ this.registers.read(GERRORN);
+    this.unit.commands.recover();
+    // One interrupt may stand for several errors. A new command error is not ours to acknowledge: it has its own.
+    const active = (this.registers.read(GERROR) ^ this.registers.read(GERRORN)) & ~CMDQ_ERR;
     if (active === 0) return;
     const names = Object.entries(GERROR.fields).flatMap(([name, field]) =>
       (active >>> field.shift) & 1 ? [name] : [],
     );
     this.note(`global error: ${names.join(', ')}`);
-    this.registers.write(GERRORN, this.registers.read(GERROR));
+    this.registers.write(GERRORN, this.registers.read(GERRORN) ^ active);
   }
 
   private handleEvent(event: Uint32Array): void {

@@ -60,13 +60,14 @@ function copyAll(commands: UserDataArray): Uint32Array {
     const expected = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3;
     throw fail('EINVAL', `invalidation data_type is ${commands.type}, this IOMMU takes ${expected}`);
   }
-  const words = new Uint32Array(commands.entryCount * COMMAND_WORDS);
-  for (let i = 0; i < commands.entryCount; i++) {
-    const entry = commands.copy(i, 0, COMMAND_BYTES);
-    const view = new DataView(entry.buffer, entry.byteOffset, COMMAND_BYTES);
-    for (let word = 0; word < COMMAND_WORDS; word++) words[i * COMMAND_WORDS + word] = view.getUint32(word * 4, true);
-  }
-  return words;
+  const bytes = commands.entryLength === COMMAND_BYTES && commands.copyAll ? commands.copyAll() : copyEach(commands);
+  return new Uint32Array(bytes.slice().buffer);
+}
+
+function copyEach(commands: UserDataArray): Uint8Array {
+  const bytes = new Uint8Array(commands.entryCount * COMMAND_BYTES);
+  for (let i = 0; i < commands.entryCount; i++) bytes.set(commands.copy(i, 0, COMMAND_BYTES), i * COMMAND_BYTES);
+  return bytes;
 }
 
 /** Rewrites one command in place. @returns why it is refused, or null */

@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import { dialect } from '../../abi/dialects.ts';
 import {
   ABORT,
   atcInv,
@@ -8,47 +7,20 @@ import {
   cfgiCd,
   cfgiCdAll,
   commands,
-  Guest,
   guestSte,
+  NEST_PARENT,
   nsnhAll,
+  RW,
   STAGE1,
+  simple,
   type TestDevice,
   tlbiAll,
   tlbiAsid,
   tlbiVa,
   userData,
+  V2,
+  vm,
 } from './testing.ts';
-
-const NEST_PARENT = 1;
-const RW = 3;
-const V2 = { behaviour: dialect('viommu-v2').behaviour };
-
-/** A guest whose RAM is mapped in a nesting parent, with a vIOMMU on the SMMU of each device. */
-function vm(bench: Bench, devices: TestDevice[], number = 0) {
-  const guest = new Guest(bench, number);
-  const parent = devices[0]!.driven.allocPaging(NEST_PARENT, null);
-  parent.map(0n, guest.base * 4096, guest.frames * 4096, RW);
-  const type = devices[0]!.driven.unit.behaviour.viommuTypeDefaultAllowed ? 0 : 1;
-  const viommus = devices.map((device) => device.driven.allocViommu(type, parent, null));
-  return { guest, parent, viommus, type };
-}
-
-/** One device of one VM with a stage 1 that maps IOVA frame 0x10 to IPA 0x100, ASID 7, vSID 0x55. */
-function simple(options: ConstructorParameters<typeof Bench>[0] = {}, ats = false) {
-  const bench = new Bench(options);
-  const device = bench.device(0, 0x100);
-  const { guest, parent, viommus } = vm(bench, [device]);
-  const viommu = viommus[0]!;
-  const root = guest.newTable();
-  const contexts = guest.newContexts();
-  guest.setPage(root, 0x10, 0x100);
-  guest.setContext(contexts, 0, 7, root);
-  viommu.setVirtualDevice(device.driven, 0x55n);
-  const nested = viommu.allocNested(0, guestSte(STAGE1, contexts, { ats, log2Contexts: 2 }));
-  device.driven.attach(nested, 0);
-  const pa = (ipa: number) => guest.base + ipa;
-  return { bench, device, guest, parent, viommu, root, contexts, nested, pa };
-}
 
 describe('nested translation', () => {
   it('leads an IOVA through the guest and the host tables, for reads and writes', () => {
@@ -148,6 +120,43 @@ describe('nested translation', () => {
     expect(devices.map((device) => device.reach(0x10))).toEqual([null, null]);
   });
 
+  /** A device with ATS whose PASID 1 has used IOVA 0x10, too. */
+  function withPasid() {
+    const made = simple({}, true);
+    made.guest.setContext(made.contexts, 1, 8, made.root);
+    expect([made.device.reach(0x10), made.device.reach(0x10, 1, 1)]).toEqual([made.pa(0x100), made.pa(0x100)]);
+    return made;
+  }
+
+  it('drops S2 mappings from the ATC under every PASID', () => {
+    const { device, guest, parent } = withPasid();
+    parent.unmap(0n, BigInt(guest.frames * 4096));
+    expect([device.reach(0x10), device.reach(0x10, 1, 1)]).toEqual([null, null]);
+  });
+
+  it('leaves nothing in the ATC under any PASID when another domain is attached', () => {
+    const { device } = withPasid();
+    device.driven.attach(device.driven.allocPaging(0, null), 0);
+    expect(device.atsOn).toBe(true);
+    expect([device.reach(0x10), device.reach(0x10, 1, 1)]).toEqual([null, null]);
+  });
+
+  it('lets a guest drop one PASID from the ATC by ATC_INV with SSID, and all without', () => {
+    const { device, guest, viommu, root, pa } = withPasid();
+    const reached = () => [device.reach(0x10), device.reach(0x10, 1, 1)].map((frame) => frame! - pa(0));
+    guest.setPage(root, 0x10, 0x101);
+    viommu.invalidate(commands(tlbiAll()));
+    expect(reached()).toEqual([0x100, 0x100]);
+    const [opcode, ...rest] = atcInv(0x55, 0x10) as [number, ...number[]];
+    viommu.invalidate(commands([opcode | (1 << 11) | (1 << 12), ...rest]));
+    expect(reached()).toEqual([0x100, 0x101]);
+    viommu.invalidate(commands(atcInv(0x55, 0x10)));
+    expect(reached()).toEqual([0x101, 0x101]);
+    guest.setPage(root, 0x10, 0x102);
+    viommu.invalidate(commands(tlbiAll(), atcInv(0x55, 0x10)));
+    expect(reached()).toEqual([0x102, 0x102]);
+  });
+
   it('cleans in the order S2, then what is nested, then ATCs, each with its own SYNC', () => {
     const { bench, parent } = simple({}, true);
     bench.commands();
@@ -165,6 +174,12 @@ describe('nested translation', () => {
     expect(device.reach(0x123)).toBeNull();
     device.driven.attach(viommu.allocNested(0, userData(2, [0xfffffffe, 0, 0, 0])), 0);
     expect(device.reach(0x123)).toBeNull();
+    const heard: unknown[] = [];
+    viommu.onEvent = (_type, record) => void heard.push(record);
+    viommu.setVirtualDevice(device.driven, 0x56n);
+    device.driven.attach(viommu.allocNested(0, userData(2, [0, 0, 0, 0])), 0);
+    device.reach(0x123);
+    expect(heard).toEqual([]);
   });
 });
 
@@ -243,136 +258,6 @@ describe('VMIDs', () => {
     again.setVirtualDevice(device.driven, 1n);
     device.driven.attach(again.allocNested(0, guestSte(STAGE1, contexts)), 0);
     expect(device.reach(0x10)).toBe(guest.base + 0x1ff);
-  });
-});
-
-describe('guest commands', () => {
-  it('before the first refused one are carried out and counted; the rest are not', () => {
-    const { device, guest, viommu, root, pa } = simple();
-    device.reach(0x10);
-    guest.setPage(root, 0x10, 0x101);
-    for (const bad of [cfgiCd(0x99), [0x46, 0, 0, 0], [0x03, 0x55, 0, 0], [0x28, 0, 0, 0], [0xff, 0, 0, 0]]) {
-      const result = viommu.invalidate(commands(tlbiAsid(3), bad, tlbiAsid(7)));
-      expect(result.done).toBe(1);
-      expect(result.error).toMatchObject({ code: 'EIO' });
-      expect(device.reach(0x10)).toBe(pa(0x100));
-    }
-    expect(viommu.invalidate(commands(tlbiAsid(7), cfgiCd(0x99))).done).toBe(1);
-    expect(device.reach(0x10)).toBe(pa(0x101));
-  });
-
-  it('go to the hardware with one SYNC, the VMID of the vIOMMU and the physical StreamID', () => {
-    const { bench, viommu } = simple();
-    bench.trace.length = 0;
-    viommu.invalidate(commands([0x12, 0x00070fff, 0x10001, 0], cfgiCd(0x55), nsnhAll()));
-    const words = bench.trace.flatMap((event) => (event.type === 'command' ? [event.words] : []));
-    expect(words.map((one) => [...one])).toEqual([
-      [0x12, 0x00070001, 0x10001, 0],
-      [0x05, 0x100, 1, 0],
-      [0x10, 1, 0, 0],
-      [0x46, 0, 0, 0],
-    ]);
-  });
-
-  it('of a larger batch than the queue all arrive', () => {
-    const { bench, viommu } = simple({ settings: { cmdqs: 3 } });
-    bench.commands();
-    const result = viommu.invalidate(commands(...Array.from({ length: 100 }, (_, i) => tlbiAsid(i))));
-    expect(result).toEqual({ done: 100, error: null });
-    const opcodes = bench.commands();
-    expect(opcodes.filter((opcode) => opcode === '0x11').length).toBe(100);
-    expect(opcodes.filter((opcode) => opcode === '0x46').length).toBe(1);
-  });
-
-  it('that the hardware finds illegal are skipped, and those behind them still work', () => {
-    const { bench, device, guest, viommu, root, pa } = simple();
-    device.reach(0x10);
-    guest.setPage(root, 0x10, 0x101);
-    const secure = [0x05 | (1 << 10), 0x55, 1, 0];
-    expect(viommu.invalidate(commands(secure, tlbiAsid(7)))).toEqual({ done: 2, error: null });
-    expect(device.reach(0x10)).toBe(pa(0x101));
-    expect(bench.notes().some((note) => note.includes('error 1'))).toBe(true);
-  });
-
-  it('of another data type are EINVAL, and none at all is a probe of the type', () => {
-    const { viommu } = simple();
-    const none = commands();
-    expect(viommu.invalidate(none)).toEqual({ done: 0, error: null });
-    expect(viommu.invalidate({ ...none, type: 0 }).error).toMatchObject({ code: 'EINVAL' });
-  });
-
-  it('are ENOMEM when there are more than a kernel can copy at once, and entry_num stays', () => {
-    const { viommu } = simple();
-    const refused = viommu.invalidate({ ...commands(), entryCount: 0xffffffff });
-    expect(refused).toMatchObject({ done: 0xffffffff, error: { code: 'ENOMEM' } });
-    expect(viommu.invalidate({ ...commands(), entryCount: 262145 }).error).toMatchObject({ code: 'ENOMEM' });
-  });
-
-  it('on a nested HWPT itself exist only in viommu-v2, and only TLBI ones', () => {
-    expect(simple().nested.invalidate).toBeUndefined();
-    const bench = new Bench(V2);
-    const device = bench.device(0, 0x100);
-    const { guest, parent } = vm(bench, [device]);
-    const root = guest.newTable();
-    const contexts = guest.newContexts();
-    guest.setPage(root, 0x10, 0x100);
-    guest.setContext(contexts, 0, 7, root);
-    const nested = device.driven.allocNestedOnParent!(parent, 0, guestSte(STAGE1, contexts));
-    device.driven.attach(nested, 0);
-    expect(device.reach(0x10)).toBe(guest.base + 0x100);
-    guest.setPage(root, 0x10, 0x101);
-    expect(nested.invalidate!(commands(cfgiCd(0))).error).toMatchObject({ code: 'EIO' });
-    expect(device.reach(0x10)).toBe(guest.base + 0x100);
-    expect(nested.invalidate!(commands(tlbiAsid(7)))).toEqual({ done: 1, error: null });
-    expect(device.reach(0x10)).toBe(guest.base + 0x101);
-  });
-});
-
-describe('guest STEs', () => {
-  const alloc = (words: number[]) => () => simple().viommu.allocNested(0, userData(2, words));
-
-  it('may not touch what is the host’s: EIO', () => {
-    expect(alloc([1 | (6 << 1), 0, 0, 0])).toThrow('EIO');
-    expect(alloc([1 | (7 << 1), 0, 0, 0])).toThrow('EIO');
-    expect(alloc([1 | (5 << 1), 0, 1 << 19, 0])).toThrow('EIO');
-    expect(alloc([1 | (5 << 1), 0, 2 << 30, 0])).toThrow('EIO');
-    expect(alloc([1 | (5 << 1), 0, 0, 1])).toThrow('EIO');
-    expect(alloc([1 | (5 << 1), 1 << 20, 0, 0])).toThrow('EIO');
-    expect(alloc([1 | (5 << 1), 0, 2 << 28, 0])).toThrow('EIO');
-    expect(alloc([1 | (5 << 1), 0, 3 << 28, 0])).toThrow('EIO');
-    expect(alloc([1 | (5 << 1), 0xf80fffff, 0x180000ff, 0])).not.toThrow();
-  });
-
-  it('need the right type, size and flags', () => {
-    expect(() => simple().viommu.allocNested(0, userData(1, [1, 0, 0, 0]))).toThrow('EINVAL');
-    expect(alloc([1])).toThrow('EINVAL');
-    expect(() => simple().viommu.allocNested(4, userData(2, [1, 0, 0, 0]))).toThrow('EOPNOTSUPP');
-  });
-
-  it('without a vDEVICE attach as the release allows', () => {
-    const outcome = (release: string, config: number) => {
-      const bench = new Bench({ behaviour: dialect(release).behaviour });
-      const device = bench.device(0, 0x100);
-      const { viommus } = vm(bench, [device]);
-      try {
-        device.driven.attach(viommus[0]!.allocNested(0, guestSte(config)), 0);
-        return 'attached';
-      } catch (error) {
-        return (error as { code: string }).code;
-      }
-    };
-    const configs = [ABORT, BYPASS, STAGE1];
-    const all = (release: string) => configs.map((config) => outcome(release, config));
-    expect(all('linux-7.1')).toEqual(['attached', 'attached', 'ENOENT']);
-    expect(all('linux-6.18')).toEqual(['ENOENT', 'ENOENT', 'ENOENT']);
-    expect(all('viommu-v2')).toEqual(['attached', 'attached', 'attached']);
-  });
-
-  it('belong to the SMMU of their vIOMMU', () => {
-    const bench = new Bench({ smmus: 2 });
-    const devices = [bench.device(0, 0x100), bench.device(1, 0x100)];
-    const { viommus } = vm(bench, devices);
-    expect(() => devices[1]!.driven.attach(viommus[0]!.allocNested(0, guestSte(BYPASS)), 0)).toThrow('EINVAL');
   });
 });
 

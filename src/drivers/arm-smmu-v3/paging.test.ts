@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { SmmuSettings } from '../../hardware/smmuv3/settings.ts';
+import { REGISTERS } from '../../hardware/smmuv3/spec/registers.ts';
 import type { PagingDomain } from './paging-domain.ts';
 import { Bench } from './testing.ts';
 
@@ -88,6 +89,39 @@ describe('paging domains', () => {
       expect(() => bench.device(i, 2).driven.allocViommu(1, domain, null)).toThrow();
     }
     expect(() => bench.device(5, 1).driven.attach(domain, 0)).not.toThrow();
+  });
+
+  it.each([
+    [36, 40],
+    [40, 48],
+    [42, 44],
+    [44, 48],
+    [48, 52],
+  ] as const)('of an SMMU of %i address bits serve one of %i, too', (narrow, wide) => {
+    const bench = new Bench({ smmus: 2, settings: [{ oas: narrow }, { oas: wide }] });
+    const devices = [bench.device(0, 1), bench.device(1, 1)];
+    const parent = devices[0]!.driven.allocPaging(NEST_PARENT, null);
+    parent.map(0n, 0x100000 * 4096, 4096 * 4096, RW);
+    for (const device of devices) device.driven.attach(parent, 0);
+    expect(devices.map((device) => device.reach(5))).toEqual([0x100005, 0x100005]);
+    parent.unmap(0n, 4096n * 4096n);
+    expect(devices.map((device) => device.reach(5))).toEqual([null, null]);
+  });
+
+  it.each([[[16]], [[64]], [[64, 16]]] as const)('translate and forget with granules %j', (granules) => {
+    for (const oas of [40, 44, 48, 52] as const) {
+      for (const ril of [true, false]) {
+        const device = new Bench({ settings: { granules, oas, ril } }).device(0, 1);
+        for (const flags of [NEST_PARENT, 0]) {
+          const domain = device.driven.allocPaging(flags, null);
+          domain.map(0n, 0x100000 * 4096, 4096 * 4096, RW);
+          device.driven.attach(domain, 0);
+          expect(device.reach(5)).toBe(0x100005);
+          domain.unmap(0n, 4096n * 4096n);
+          expect(device.reach(5)).toBeNull();
+        }
+      }
+    }
   });
 
   it('cannot be attached by PASID', () => {
@@ -259,11 +293,33 @@ describe('probe', () => {
     expect(device.reach(0x10)).toBe(5);
   });
 
+  it('turns the PASIDs of a device on for good, before anything is attached', () => {
+    const bench = new Bench();
+    const device = bench.device(0, 5);
+    expect([device.pasidOn, device.atsOn]).toEqual([true, false]);
+    device.driven.attach(device.driven.allocPaging(0, null), 0);
+    device.driven.attach(null, 0);
+    expect(device.pasidOn).toBe(true);
+    const plain = bench.drivers[0]!.probeDevice({ streamId: 6, name: 'plain', ats: null, pasid: null });
+    expect(plain.maxPasidLog2).toBe(0);
+  });
+
   it('refuses a StreamID twice or beyond the table', () => {
     const bench = new Bench({ settings: { sidSize: 10, twoLevelStreamTable: false } });
     bench.device(0, 5);
     expect(() => bench.device(0, 5)).toThrow('belongs to dev5');
     expect(() => bench.device(0, 1024)).toThrow('does not fit');
+  });
+
+  it('acknowledges every global error that one interrupt stands for', () => {
+    const bench = new Bench();
+    const [smmu] = bench.smmus;
+    const { GERROR, GERRORN } = REGISTERS;
+    // CMDQ_ERR, EVENTQ_ABT_ERR and PRIQ_ABT_ERR at once.
+    smmu!.restore({ ...smmu!.save(), GERROR: [0b1101, 0] });
+    bench.drivers[0]!.handleGlobalErrorInterrupt();
+    expect(smmu!.readRegister(GERROR.offset, 4) ^ smmu!.readRegister(GERRORN.offset, 4)).toBe(0);
+    expect(bench.notes()).toContain('global error: EVENTQ_ABT_ERR, PRIQ_ABT_ERR');
   });
 
   it('notes lost events', () => {

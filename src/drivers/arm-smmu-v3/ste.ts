@@ -71,7 +71,8 @@ export function stage2Ste(identity: Identity, table: PageTable, vmid: number, at
 
 /**
  * What the guest's STE becomes: its stage 1 on top of the host's stage 2. `guest` is its two validated doublewords
- * without EATS. An invalid one is an abort, so that the guest hears of its transactions.
+ * without EATS. An invalid one is an abort: the guest's own SMMU would record C_BAD_STE, here its transactions end without
+ * a record.
  */
 export function nestedSte(identity: Identity, table: PageTable, vmid: number, guest: Uint32Array, ats: boolean): Ste {
   const config = get(guest, 0, STE.V) ? get(guest, 0, STE.Config) : CONFIG_ABORT;

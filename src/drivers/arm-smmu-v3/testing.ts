@@ -1,11 +1,13 @@
-/** A bench for tests: real SMMUs under real drivers, devices with a simple ATC, and guests that write their own tables. */
+/** A bench for tests: real SMMUs under real drivers, devices with an ATC, and guests that write their own tables. */
+import { dialect } from '../../abi/dialects.ts';
 import { fail } from '../../abi/errno.ts';
 import { Clock } from '../../hardware/clock.ts';
 import { ATS_SUCCESS, NO_SUBSTREAM, READ, TRANSLATED, WRITE } from '../../hardware/iommu.ts';
+import { Atc } from '../../hardware/pci/atc.ts';
 import { DEFAULT_SETTINGS, type SmmuSettings } from '../../hardware/smmuv3/settings.ts';
 import { Smmu } from '../../hardware/smmuv3/smmu.ts';
 import { PhysicalMemory } from '../../memory/physical-memory.ts';
-import type { TraceEvent } from '../../trace/events.ts';
+import { SILENT, type TraceEvent } from '../../trace/events.ts';
 import { FrameAllocator } from '../frame-allocator.ts';
 import type { UserData, UserDataArray } from '../iommu-driver.ts';
 import type { SmmuDevice } from './device.ts';
@@ -82,50 +84,36 @@ export class Bench {
   }
 }
 
-/** A device that reads one word by IOVA, through its ATC while its ATS is on. */
+/** A device that translates one frame at a time: by its ATC and translation requests while its ATS is on. */
 export class TestDevice {
   readonly driven: SmmuDevice;
   readonly streamId: number;
   atsOn: boolean;
+  pasidOn: boolean;
   private readonly bench: Bench;
   private readonly smmu: Smmu;
-  private readonly atc: Map<string, number>;
+  private readonly atc: Atc;
 
   constructor(bench: Bench, smmu: number, streamId: number) {
+    const name = `dev${streamId}`;
     this.bench = bench;
     this.smmu = bench.smmus[smmu]!;
     this.streamId = streamId;
     this.atsOn = false;
-    this.atc = new Map();
-    const ats = { supported: true, enable: (on: boolean) => void (this.atsOn = on) };
-    this.driven = bench.drivers[smmu]!.probeDevice({ streamId, name: `dev${streamId}`, ats, maxPasidLog2: 16 });
-    this.smmu.attachAtc(streamId, {
-      invalidateAtc: (substream, frame, log2Frames) => {
-        for (const key of this.atc.keys()) {
-          const [tag, page] = key.split(':').map(Number) as [number, number];
-          if (substream !== NO_SUBSTREAM && substream !== tag) continue;
-          if (log2Frames >= 52 || Math.floor(page / 2 ** log2Frames) === Math.floor(frame / 2 ** log2Frames)) {
-            this.atc.delete(key);
-          }
-        }
-      },
-      pageResponse: () => {},
-    });
+    this.pasidOn = false;
+    this.atc = new Atc(name, SILENT);
+    const ats = { supported: true, enable: (on: boolean) => this.enableAts(on) };
+    const pasid = { bits: 16, enable: (on: boolean) => void (this.pasidOn = on) };
+    this.driven = bench.drivers[smmu]!.probeDevice({ streamId, name, ats, pasid });
+    this.smmu.attachAtc(streamId, this.atc);
   }
 
   /** Frame that a DMA to `frame` reaches, or null when it is refused. */
   reach(frame: number, access = READ, substream = NO_SUBSTREAM): number | null {
-    const key = `${substream}:${frame}`;
-    const cached = this.atsOn ? this.atc.get(key) : undefined;
-    let translated = cached;
-    if (this.atsOn && cached === undefined) {
-      if (this.smmu.atsRequest(this.streamId, substream, frame, access) !== ATS_SUCCESS) return null;
-      if (!(this.smmu.outPermissions & access)) return null;
-      translated = this.smmu.outFrame;
-      this.atc.set(key, translated);
-    }
+    const translated = this.atsOn ? this.translated(frame, access, substream) : frame;
+    if (translated < 0) return null;
     const result = this.atsOn
-      ? this.smmu.translated(this.streamId, substream, translated!, 0, access)
+      ? this.smmu.translated(this.streamId, substream, translated, 0, access)
       : this.smmu.translate(this.streamId, substream, frame, 0, access);
     this.bench.clock.settle();
     return result === TRANSLATED ? this.smmu.outFrame : null;
@@ -133,6 +121,22 @@ export class TestDevice {
 
   write(frame: number): number | null {
     return this.reach(frame, WRITE);
+  }
+
+  private translated(frame: number, access: number, substream: number): number {
+    const cached = this.atc.lookup(substream, frame, access);
+    if (cached >= 0) return cached;
+    const { smmu } = this;
+    if (smmu.atsRequest(this.streamId, substream, frame, access) !== ATS_SUCCESS) return -1;
+    if (!(smmu.outPermissions & access)) return -1;
+    const { outFrame } = smmu;
+    this.atc.fill(substream, frame, outFrame, smmu.outLog2Frames, smmu.outPermissions);
+    return outFrame;
+  }
+
+  private enableAts(on: boolean): void {
+    this.atsOn = on;
+    if (!on) this.atc.clear();
   }
 }
 
@@ -235,3 +239,34 @@ export const nsnhAll = () => [0x30, 0, 0, 0];
 export const cfgiCd = (stream: number, ssid = 0) => [0x05 | (ssid << 12), stream, 1, 0];
 export const cfgiCdAll = (stream: number) => [0x06, stream, 0, 0];
 export const atcInv = (stream: number, frame: number) => [0x40, stream, (frame << 12) >>> 0, 0];
+
+export const NEST_PARENT = 1;
+export const RW = 3;
+export const V2 = { behaviour: dialect('viommu-v2').behaviour };
+
+/** A guest whose RAM is mapped in a nesting parent, with a vIOMMU on the SMMU of each device. */
+export function vm(bench: Bench, devices: TestDevice[], number = 0) {
+  const guest = new Guest(bench, number);
+  const parent = devices[0]!.driven.allocPaging(NEST_PARENT, null);
+  parent.map(0n, guest.base * 4096, guest.frames * 4096, RW);
+  const type = devices[0]!.driven.unit.behaviour.viommuTypeDefaultAllowed ? 0 : 1;
+  const viommus = devices.map((device) => device.driven.allocViommu(type, parent, null));
+  return { guest, parent, viommus, type };
+}
+
+/** One device of one VM with a stage 1 that maps IOVA frame 0x10 to IPA 0x100, ASID 7, vSID 0x55. */
+export function simple(options: ConstructorParameters<typeof Bench>[0] = {}, ats = false) {
+  const bench = new Bench(options);
+  const device = bench.device(0, 0x100);
+  const { guest, parent, viommus } = vm(bench, [device]);
+  const viommu = viommus[0]!;
+  const root = guest.newTable();
+  const contexts = guest.newContexts();
+  guest.setPage(root, 0x10, 0x100);
+  guest.setContext(contexts, 0, 7, root);
+  viommu.setVirtualDevice(device.driven, 0x55n);
+  const nested = viommu.allocNested(0, guestSte(STAGE1, contexts, { ats, log2Contexts: 2 }));
+  device.driven.attach(nested, 0);
+  const pa = (ipa: number) => guest.base + ipa;
+  return { bench, device, guest, parent, viommu, root, contexts, nested, pa };
+}

@@ -12,6 +12,7 @@ import {
   MOCK_PASID_WIDTH,
   TestHwInfo,
 } from '../../abi/iommufd-test.ts';
+import { mayFail } from '../failure-points.ts';
 import type {
   Domain,
   DriverDevice,
@@ -95,6 +96,7 @@ export class MockDevice implements DriverDevice {
   }
 
   attach(domain: Domain | null, pasid: number): void {
+    if (domain) mayFail('an attachment of the driver');
     if (pasid === 0) this.attachDevice(domain);
     else this.attachPasid(domain, pasid);
   }

@@ -12,6 +12,7 @@ import {
   MOCK_IOMMUPT_HUGE,
 } from '../../abi/iommufd-test.ts';
 import { MOCK_FLAGS_DEVICE_HUGE_IOVA, type MockRelease } from '../../abi/mock-dialect.ts';
+import { mayFail } from '../failure-points.ts';
 import type { IommuDriver, UserData } from '../iommu-driver.ts';
 import { MockDevice } from './device.ts';
 import { MockNestedDomain } from './nested-domain.ts';
@@ -37,6 +38,7 @@ export class MockIommu implements IommuDriver {
   createDevice(flags: number): MockDevice {
     let number = 0;
     while (this.devices.has(number)) number++;
+    mayFail('a mock device');
     const device = new MockDevice(this, number, flags);
     this.devices.add(number);
     this.resources.devices = this.devices.size;
@@ -56,6 +58,7 @@ export class MockIommu implements IommuDriver {
     }
     const nestParent = (flags & IOMMU_HWPT_ALLOC_NEST_PARENT) !== 0;
     const layout = this.layoutOf(data, deviceFlags);
+    mayFail('a paging domain');
     this.resources.domains++;
     return new MockPagingDomain({ nestParent, dirtyTracking, layout }, () => this.domainFreed());
   }
@@ -65,6 +68,7 @@ export class MockIommu implements IommuDriver {
       throw fail('EOPNOTSUPP', `flags 0x${flags.toString(16)} of a nested mock domain`);
     }
     const { hwptDataBytes } = this.release;
+    mayFail('a nested domain');
     const domain = new MockNestedDomain(parent, viommu, hwptSelftest(data, hwptDataBytes), () => this.domainFreed());
     this.resources.domains++;
     return domain;

@@ -5,6 +5,7 @@ import {
   MOCK_HUGE_PAGE_SIZE,
   MOCK_PAGE_SIZE,
 } from '../../abi/iommufd-test.ts';
+import { mayFail } from '../failure-points.ts';
 import type { Aperture, PagingDomain } from '../iommu-driver.ts';
 import { MockPageTable, TABLE_SPAN } from './page-table.ts';
 
@@ -55,6 +56,7 @@ export class MockPagingDomain implements PagingDomain {
   }
 
   map(iova: bigint, pa: number, length: number): void {
+    mayFail('page tables');
     this.table.map(Number(iova), pa, length);
   }
 

@@ -9,6 +9,7 @@ import {
   ViommuInvalidateSelftest,
   ViommuSelftest,
 } from '../../abi/iommufd-test.ts';
+import { mayFail } from '../failure-points.ts';
 import type {
   DriverDevice,
   DriverHwQueue,
@@ -41,6 +42,7 @@ export class MockViommu implements DriverViommu {
   private readonly answer: InstanceType<typeof ViommuSelftest>;
 
   constructor(iommu: MockIommu, parent: MockPagingDomain, data: UserData | null) {
+    mayFail('a mock vIOMMU');
     this.iommu = iommu;
     this.parent = parent;
     this.eventTypes = [IOMMU_VEVENTQ_TYPE_SELFTEST];
@@ -74,6 +76,7 @@ export class MockViommu implements DriverViommu {
     if (type !== IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST) {
       throw fail('EINVAL', `data_type ${type} is not ${IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST}`);
     }
+    mayFail('invalidation commands');
     const all = Array.from(
       { length: entryCount },
       (_, index) => new ViommuInvalidateSelftest(commands.copy(index, 0, ViommuInvalidateSelftest.size)),
@@ -116,6 +119,7 @@ export class MockViommu implements DriverViommu {
     if (index && !dependsOn) throw fail('EIO', `HW queue ${index} needs HW queue ${index - 1}`);
     if (this.parent.physical(iova) !== pa)
       throw fail('EFAULT', `the parent does not map 0x${iova.toString(16)} to the queue`);
+    mayFail('a mock HW queue');
     const queue = new MockHwQueue(dependsOn, () => (this.queues[index] = null));
     this.queues[index] = queue;
     return queue;

@@ -6,6 +6,7 @@ export class TableRoot {
   startLevel: number;
   /** The input address must be below this many frames. */
   inputFrames: number;
+  inputLog2Frames: number;
   /** First table, aligned to its size with all concatenated tables: address bits 51:32, and 31:0 as int32. */
   high: number;
   low: number;
@@ -30,6 +31,7 @@ export class TableRoot {
     this.granule = GRANULE_4K;
     this.startLevel = 0;
     this.inputFrames = 0;
+    this.inputLog2Frames = 0;
     this.high = 0;
     this.low = 0;
     this.highLimit = 0;
@@ -60,7 +62,8 @@ export class TableRoot {
   ): void {
     this.granule = granule;
     this.startLevel = startLevel;
-    this.inputFrames = 2 ** (inputBits - 12);
+    this.inputLog2Frames = inputBits - 12;
+    this.inputFrames = 2 ** this.inputLog2Frames;
     this.wide = implementedBits === 52 && granule.log2Bytes === 16;
     const limit = this.wide ? outputBits : Math.min(outputBits, 48);
     this.highLimit = limit >= 48 ? 0 : (0xffff << (limit - 32)) & 0xffff;

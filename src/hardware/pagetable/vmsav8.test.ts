@@ -59,6 +59,8 @@ function oracle(
       const large = level === 1n ? 1n : walk.granule === 14n && level === 3n ? 128n : 32n;
       const group = walk.granule === 12n ? 16n : large;
       if ((out / size) % group === (address / size) % group) size *= group;
+      // D8.6.1: a group is never larger than the input range.
+      if (size > 1n << walk.input) size = 1n << walk.input;
     }
     return { outcome: WALK_OK, address: out, size };
   }

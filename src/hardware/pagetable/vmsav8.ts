@@ -287,7 +287,10 @@ function addressHigh(root: TableRoot, lo: number, hi: number): number {
   return root.wide ? (hi & 0xffff) | ((lo & 0xf000) << 4) : hi & 0xffff;
 }
 
-/** log2 frames of a leaf. The contiguous hint counts only where the group is programmed as one (D8.6.1). */
+/**
+ * log2 frames of a leaf. The contiguous hint counts only where the group is programmed as one, and a group never reaches
+ * beyond the input range (D8.6.1).
+ */
 function leafSize(root: TableRoot, level: number, high: number, low: number, lo: number, hi: number): number {
   const log2Frames = root.granule.log2Frames[level]!;
   if ((hi & 0x100000) === 0) return log2Frames;
@@ -295,7 +298,7 @@ function leafSize(root: TableRoot, level: number, high: number, low: number, lo:
   const size = root.granule.entryLog2[level]!;
   const outHigh = addressHigh(root, lo, hi);
   const aligned = ((indexBits(outHigh, lo, size) ^ indexBits(high, low, size)) & group) === 0;
-  return aligned ? log2Frames + root.granule.contiguous[level]! : log2Frames;
+  return aligned ? Math.min(log2Frames + root.granule.contiguous[level]!, root.inputLog2Frames) : log2Frames;
 }
 
 /** S2AP and XN. With XNX, XN[0] takes execution from the privileged (0b01) or gives it back to them alone (0b11). */

@@ -45,6 +45,25 @@ describe('an ATC', () => {
     expect(cache.lookup(NO_SUBSTREAM, 0x250, READ)).toBe(drops ? -1 : 0x8050);
   });
 
+  it.each([
+    ['that PASID', 5, false, [true, false, false]],
+    ['that PASID, global', 5, true, [true, true, true]],
+    [
+      'no PASID: all of them, there is none for the entries without PASID alone',
+      NO_SUBSTREAM,
+      false,
+      [true, true, true],
+    ],
+  ])('drops, for an invalidation with %s', (_what, substream, global, dropped) => {
+    const cache = atc();
+    const substreams = [5, 6, NO_SUBSTREAM];
+    for (const [n, filled] of substreams.entries()) cache.fill(filled, 0x10, 0x100 + n, 0, READ);
+    for (const filled of substreams) cache.fill(filled, 0x20, 0x200, 0, READ);
+    cache.invalidateAtc(substream, 0x10, 0, global);
+    expect(substreams.map((filled) => cache.lookup(filled, 0x10, READ) < 0)).toEqual(dropped);
+    expect(substreams.every((filled) => cache.lookup(filled, 0x20, READ) === 0x200)).toBe(true);
+  });
+
   it('finds frames at the top of the 64-bit space', () => {
     const cache = atc();
     const frame = 2 ** 52 - 1;

@@ -7,7 +7,7 @@
  */
 
 import type { Tracer } from '../../trace/events.ts';
-import type { AtcHolder } from '../iommu.ts';
+import { type AtcHolder, NO_SUBSTREAM } from '../iommu.ts';
 
 export const ATC_ENTRIES = 64;
 
@@ -77,10 +77,11 @@ export class Atc implements AtcHolder {
   invalidateAtc(substream: number, frame: number, log2Frames: number, global: boolean): void {
     const frames = 2 ** log2Frames;
     const first = log2Frames >= 52 ? 0 : Math.floor(frame / frames) * frames;
+    const every = global || substream === NO_SUBSTREAM;
     let dropped = 0;
     for (let entry = 0; entry < this.frames.length; entry++) {
       const size = this.frames[entry]!;
-      if (size === FREE || !(global || this.substreams[entry] === substream)) continue;
+      if (size === FREE || !(every || this.substreams[entry] === substream)) continue;
       if (this.firstFrame[entry]! >= first + frames || first >= this.firstFrame[entry]! + size) continue;
       this.frames[entry] = FREE;
       dropped++;

@@ -5,6 +5,7 @@ import { bytes, functionRig, peek, poke } from './testing.ts';
 function rig() {
   const made = functionRig(DMA_PROBE, { pasidBits: 20 }, true);
   const { fn } = made;
+  fn.enablePasid(true);
   const run = (command: number, iova: number, length: number, pasid = 0) => {
     fn.writeRegister(0x08, 4, iova);
     fn.writeRegister(0x0c, 4, 0);

@@ -40,6 +40,44 @@ describe('the DMA of a function', () => {
   });
 });
 
+describe('a PASID', () => {
+  const sent = (features: { pasidBits: number }, enable: boolean, pasid: number) => {
+    const { fn, iommu } = functionRig(DMA_PROBE, features);
+    if (enable) fn.enablePasid(true);
+    const seen: number[] = [];
+    const translate = iommu.translate.bind(iommu);
+    iommu.translate = (stream, substream, ...rest) => {
+      seen.push(substream);
+      return translate(stream, substream, ...rest);
+    };
+    return [fn.dma.read(1, 0, new Uint8Array(4), pasid), seen];
+  };
+
+  it.each([
+    ['without the capability', { pasidBits: 0 }, false, 0],
+    ['while the capability is off', { pasidBits: 8 }, false, 7],
+    ['wider than the capability', { pasidBits: 8 }, true, 0x100],
+  ])('is not sent %s: the access is refused, and the IOMMU never hears of it', (_what, features, enable, pasid) => {
+    expect(sent(features, enable, pasid)).toEqual([false, []]);
+  });
+
+  it('is sent up to the width of the capability while that is on, and none still is', () => {
+    expect(sent({ pasidBits: 8 }, true, 0xff)).toEqual([true, [0xff]]);
+    expect(sent({ pasidBits: 20 }, true, 0xfffff)).toEqual([true, [0xfffff]]);
+    expect(sent({ pasidBits: 8 }, true, NO_SUBSTREAM)).toEqual([true, [NO_SUBSTREAM]]);
+    expect(sent({ pasidBits: 0 }, false, NO_SUBSTREAM)).toEqual([true, [NO_SUBSTREAM]]);
+  });
+
+  it('is not sent any more after a reset', () => {
+    const { fn } = functionRig(DMA_PROBE, { pasidBits: 8 });
+    fn.enablePasid(true);
+    fn.reset();
+    fn.writeConfig(fn.config.offsetOf('COMMAND'), 2, 0x6);
+    expect(fn.dma.read(1, 0, new Uint8Array(4), 7)).toBe(false);
+    expect(fn.dma.read(1, 0, new Uint8Array(4), NO_SUBSTREAM)).toBe(true);
+  });
+});
+
 describe('a function with ATS', () => {
   const rig = () => {
     const made = functionRig(DMA_PROBE, { ats: true }, true);

@@ -29,6 +29,8 @@ export class DmaPort {
   enabled: boolean;
   /** ATS control, enable bit. */
   atsEnabled: boolean;
+  /** PASIDs that the function may send: 0 .. pasids - 1. None while its PASID capability is off, or not there. */
+  pasids: number;
   private readonly name: string;
   private readonly iommu: Iommu;
   private readonly stream: number;
@@ -40,6 +42,7 @@ export class DmaPort {
   constructor(options: DmaPortOptions) {
     this.enabled = false;
     this.atsEnabled = false;
+    this.pasids = 0;
     this.name = options.name;
     this.iommu = options.iommu;
     this.stream = options.stream;
@@ -52,7 +55,7 @@ export class DmaPort {
   /**
    * Reads `into.length` bytes from IOVA iovaFrame * 4096 + offset.
    * @param substream PASID, or NO_SUBSTREAM
-   * @returns false when any frame of it was refused or aborted
+   * @returns false when any frame of it was refused or aborted, or the function may not send that PASID
    */
   read(iovaFrame: number, offset: number, into: Uint8Array, substream: number): boolean {
     return this.access(iovaFrame, offset, into, substream, READ);
@@ -81,7 +84,7 @@ export class DmaPort {
   }
 
   private translate(iovaFrame: number, offset: number, substream: number, access: number): number {
-    if (!this.enabled || iovaFrame >= IOVA_FRAMES) return REFUSED;
+    if (!this.enabled || substream >= this.pasids || iovaFrame >= IOVA_FRAMES) return REFUSED;
     if (this.atsEnabled) {
       const frame = this.translatedFrame(iovaFrame, substream, access);
       if (frame !== REFUSED) {

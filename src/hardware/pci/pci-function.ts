@@ -21,6 +21,7 @@ import {
   DEVCTL_FLR,
   MSIX_CONTROL_ENABLE,
   MSIX_CONTROL_MASK_ALL,
+  PASID_CONTROL_ENABLE,
   PMCSR_POWER_STATE,
   STATUS_INTERRUPT,
 } from './spec/config-space.ts';
@@ -44,6 +45,9 @@ export interface PciFunctionOptions extends FunctionFeatures {
 }
 
 const ALL_ONES = [0, 0xff, 0xffff, 0, 0xffff_ffff];
+
+/** What the DMA port looks at. */
+const PORT_REGISTERS: ReadonlySet<string> = new Set(['COMMAND', 'PMCSR', 'ATS_CONTROL', 'PASID_CONTROL']);
 
 export class PciFunction implements MmioDevice, FunctionPorts {
   readonly name: string;
@@ -89,6 +93,11 @@ export class PciFunction implements MmioDevice, FunctionPorts {
   /** What a host's ATS code does: the enable bit of the capability. Switched off, the function forgets its ATC. */
   enableAts(on: boolean): void {
     this.writeConfig(this.config.offsetOf('ATS_CONTROL'), 2, on ? ATS_CONTROL_ENABLE : 0);
+  }
+
+  /** The same for the PASID capability. It may change only while ATS is off (PCIe 5.0, 10.5.1.3). */
+  enablePasid(on: boolean): void {
+    this.writeConfig(this.config.offsetOf('PASID_CONTROL'), 2, on ? PASID_CONTROL_ENABLE : 0);
   }
 
   /** A read of BAR0. All ones when the function does not decode memory. */
@@ -156,7 +165,7 @@ export class PciFunction implements MmioDevice, FunctionPorts {
   }
 
   private configWritten(register: string): void {
-    if (register === 'COMMAND' || register === 'PMCSR' || register === 'ATS_CONTROL') this.refreshPort();
+    if (PORT_REGISTERS.has(register)) this.refreshPort();
     if (register === 'COMMAND') this.drivePin();
     if (register === 'MSIX_CONTROL') this.sendPending();
     if (register === 'DEVCTL' && this.config.get('DEVCTL') & DEVCTL_FLR) this.reset();
@@ -167,6 +176,9 @@ export class PciFunction implements MmioDevice, FunctionPorts {
     if (!ats) this.atc.clear();
     this.dma.enabled = this.canSend;
     this.dma.atsEnabled = ats;
+    const { pasidBits } = this.features;
+    const pasid = pasidBits > 0 && (this.config.get('PASID_CONTROL') & PASID_CONTROL_ENABLE) !== 0;
+    this.dma.pasids = pasid ? 2 ** pasidBits : 0;
   }
 
   private sendPending(): void {

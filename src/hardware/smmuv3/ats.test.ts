@@ -18,6 +18,8 @@ import { CMD_ATC_INV, CMD_PRI_RESP } from './spec/commands.ts';
 import { at, QUEUE_LOG2, Rig, S1_LEAF, S2_LEAF } from './test-rig.ts';
 
 const EATS = { EATS: 1 };
+/** PASIDs are in use, 0 among them. */
+const WITH_PASID = { EATS: 1, S1CDMax: 1, S1DSS: 0 };
 
 /** Status, then frame, log2 frames and permissions of a translation request. */
 function request(rig: Rig, stream: number, frame: number, access = READ | WRITE, substream = NO_SUBSTREAM): number[] {
@@ -42,28 +44,63 @@ class Device implements AtcHolder {
 describe('translation requests', () => {
   it('get the address, size and permissions of both stages together', () => {
     const rig = new Rig();
-    const { root, second } = rig.nestedStream(1, {}, EATS);
+    const { root, second } = rig.nestedStream(1, {}, WITH_PASID);
     rig.map(root, 0x12200, S1_LEAF | at(0xc0000), 2);
     rig.map(second, 0xc0000, (S2_LEAF & ~0x80n) | at(0x40000), 2);
-    expect(request(rig, 1, 0x12345)).toEqual([ATS_SUCCESS, 0x40145, 9, READ]);
-    expect(request(rig, 1, 0x12345, READ | EXECUTE)).toEqual([ATS_SUCCESS, 0x40145, 9, READ | EXECUTE]);
+    expect(request(rig, 1, 0x12345, READ | WRITE, 0)).toEqual([ATS_SUCCESS, 0x40145, 9, READ]);
+    expect(request(rig, 1, 0x12345, READ | EXECUTE, 0)).toEqual([ATS_SUCCESS, 0x40145, 9, READ | EXECUTE]);
     expect(rig.events()).toEqual([]);
   });
 
   it('get nothing, and record nothing, where an ordinary access would fault', () => {
     const rig = new Rig();
-    const { root } = rig.stage1Stream(1, {}, EATS);
+    const { root } = rig.stage1Stream(1, {}, WITH_PASID);
     rig.map(root, 1, 0xc00n | at(0x5555));
-    expect(request(rig, 1, 2)).toEqual([ATS_SUCCESS, 0, 0, 0]);
-    expect(request(rig, 1, 1)).toEqual([ATS_SUCCESS, 0, 0, 0]);
-    expect(request(rig, 1, 1, READ | WRITE | PRIVILEGED)).toEqual([ATS_SUCCESS, 0x5555, 0, READ | WRITE]);
+    expect(request(rig, 1, 2, READ, 0)).toEqual([ATS_SUCCESS, 0, 0, 0]);
+    expect(request(rig, 1, 1, READ, 0)).toEqual([ATS_SUCCESS, 0, 0, 0]);
+    expect(request(rig, 1, 1, READ | WRITE | PRIVILEGED, 0)).toEqual([ATS_SUCCESS, 0x5555, 0, READ | WRITE]);
+    expect(rig.events()).toEqual([]);
+  });
+
+  it('without a PASID ask for neither execution nor privilege', () => {
+    const rig = new Rig();
+    const { root } = rig.stage1Stream(1, {}, EATS);
+    rig.map(root, 1, S1_LEAF | at(0x5555));
+    rig.map(root, 2, 0xc00n | at(0x6666));
+    expect(request(rig, 1, 1, READ | EXECUTE)).toEqual([ATS_SUCCESS, 0x5555, 0, READ]);
+    expect(request(rig, 1, 2, READ | PRIVILEGED)).toEqual([ATS_SUCCESS, 0, 0, 0]);
+  });
+
+  /** Pages of EL0: read and write; read, write and execute; execute only; nothing. Requests for all three permissions. */
+  it.each([
+    ['as they come', 0, [READ | WRITE, READ | WRITE | EXECUTE, 0, 0]],
+    ['data: what can be read can be executed', 2, [READ | WRITE | EXECUTE, READ | WRITE | EXECUTE, 0, 0]],
+    ['instruction: a read needs execute permission', 3, [WRITE, READ | WRITE | EXECUTE, READ | EXECUTE, 0]],
+  ])('grant by INSTCFG, %s (13.7.1)', (_what, INSTCFG, granted) => {
+    const rig = new Rig();
+    const { root } = rig.stage1Stream(1, {}, { ...WITH_PASID, INSTCFG });
+    const never = 1n << 54n;
+    for (const [page, leaf] of [S1_LEAF | never, S1_LEAF, 0xc00n, 0xc00n | never].entries()) {
+      rig.map(root, page, leaf | at(0x5000 + page));
+    }
+    const answers = [0, 1, 2, 3].map((page) => request(rig, 1, page, READ | WRITE | EXECUTE, 0)[3]);
+    expect(answers).toEqual(granted);
+  });
+
+  it('end at stage 1 when that grants nothing, whatever stage 2 would say', () => {
+    const rig = new Rig();
+    const { root } = rig.nestedStream(1, {}, EATS);
+    rig.map(root, 5, 0xc00n | (1n << 54n) | at(0x40009));
+    expect(request(rig, 1, 5)).toEqual([ATS_SUCCESS, 0, 0, 0]);
     expect(rig.events()).toEqual([]);
   });
 
   it('without a PASID are identity where S1DSS skips the only stage', () => {
     const rig = new Rig();
     rig.stage1Stream(1, {}, { ...EATS, S1CDMax: 1, S1DSS: 1 });
-    expect(request(rig, 1, 0x777)).toEqual([ATS_SUCCESS, 0x777, 36, READ | WRITE]);
+    for (const access of [READ, READ | WRITE]) {
+      expect(request(rig, 1, 0x777, access)).toEqual([ATS_SUCCESS, 0x777, 36, READ | WRITE]);
+    }
   });
 
   it.each([
@@ -86,6 +123,24 @@ describe('translation requests', () => {
     expect(request(rig, 1, 5)).toEqual([ATS_UNSUPPORTED_REQUEST]);
     expect(rig.events().map((event) => event.name)).toEqual(['F_BAD_ATS_TREQ']);
     expect(request(new Rig({ ats: false, pri: false }), 1, 5)).toEqual([ATS_UNSUPPORTED_REQUEST]);
+  });
+});
+
+describe('F_BAD_ATS_TREQ', () => {
+  it('says what was asked for: to read always, the rest as it was', () => {
+    const rig = new Rig();
+    rig.stage1Stream(1, {}, { S1CDMax: 1 });
+    request(rig, 1, 5, WRITE);
+    request(rig, 1, 5, READ | EXECUTE | PRIVILEGED, 1);
+    request(rig, 1, 5, READ | EXECUTE | PRIVILEGED);
+    const asked = rig
+      .events()
+      .map(({ name, SSV, Read, Write, Execute, Priv }) => [name, SSV, Read, Write, Execute, Priv]);
+    expect(asked).toEqual([
+      ['F_BAD_ATS_TREQ', 0, 1, 1, 0, 0],
+      ['F_BAD_ATS_TREQ', 1, 1, 0, 1, 1],
+      ['F_BAD_ATS_TREQ', 0, 1, 0, 0, 0],
+    ]);
   });
 });
 
@@ -149,6 +204,19 @@ describe('page requests', () => {
     privileged: true,
     last: true,
   };
+
+  it('interrupt at the last of a group with PRIQ_IRQ_CFG2.LO, and not at the first of a queue', () => {
+    const rig = new Rig();
+    rig.set('IRQ_CTRL', 0);
+    rig.set('PRIQ_IRQ_CFG2', 0x80000000);
+    rig.set('IRQ_CTRL', 7);
+    rig.smmu.pageRequest({ ...ask, last: false });
+    rig.clock.settle();
+    expect(rig.interrupts).toEqual([]);
+    rig.smmu.pageRequest(ask);
+    rig.clock.settle();
+    expect(rig.interrupts).toEqual(['priq']);
+  });
 
   it('are queued with every field, interrupt, and are answered by CMD_PRI_RESP', () => {
     const rig = new Rig();

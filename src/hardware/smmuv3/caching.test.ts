@@ -180,6 +180,27 @@ describe('tags', () => {
     expect([1, 2, 3].map((stream) => rig.translate(stream, VA))).toEqual([0x40000, -1, -1]);
   });
 
+  it('of global entries are the VMID and CD.ASET', () => {
+    const rig = new Rig();
+    const tables = [
+      { ASET: 0, ASID: 1 },
+      { ASET: 1, ASID: 1 },
+      { ASET: 0, ASID: 9 },
+    ].map((cd, n) => rig.stage1Stream(n + 1, cd).root);
+    for (const [n, root] of tables.entries()) rig.map(root, VA, (S1_LEAF & ~0x800n) | at(0x40000 + n));
+    expect([1, 2, 3].map((stream) => rig.translate(stream, VA))).toEqual([0x40000, 0x40001, 0x40000]);
+  });
+
+  it('have no top byte: a TLBI with one reaches the entry of an address without', () => {
+    const rig = new Rig();
+    const { root } = rig.stage1Stream(1, { TBI0: 1 });
+    rig.map(root, VA, S1_LEAF | at(0x40000));
+    rig.translate(1, VA);
+    rig.map(root, VA, S1_LEAF | at(0x40001));
+    rig.command(CMD_TLBI_NH_VA, { VMID: 1, ASID: 1, Address: 0x42 * 2 ** 44 + VA });
+    expect(rig.translate(1, VA)).toBe(0x40001);
+  });
+
   it('without stage 2 have no VMID', () => {
     const rig = new Rig({ s2p: false });
     const { root } = rig.stage1Stream(1);

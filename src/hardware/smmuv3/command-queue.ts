@@ -101,7 +101,7 @@ export class CommandQueue {
 
   /** Bits of an index, wrap included. */
   private get indexMask(): number {
-    return 2 ** (Math.min(get(this.registers.words, AT.CMDQ_BASE, BASE.LOG2SIZE), this.settings.cmdqs) + 1) - 1;
+    return (2 << Math.min(get(this.registers.words, AT.CMDQ_BASE, BASE.LOG2SIZE), this.settings.cmdqs)) - 1;
   }
 
   private step(): void {

@@ -1,5 +1,5 @@
 /** Turns a refused transaction into its event record (IHI 0070, 7.3). */
-import { EXECUTE, PRIVILEGED, READ, WRITE } from '../iommu.ts';
+import { EXECUTE, PRIVILEGED, WRITE } from '../iommu.ts';
 import type { EventQueue } from './event-queue.ts';
 import type { Fault } from './fault.ts';
 import {
@@ -62,10 +62,10 @@ export class FaultRecorder {
     this.events.write();
   }
 
-  /** A translation request of a stream that may make none (7.3.6): one STU of one frame. */
+  /** A translation request of a stream that may make none (7.3.6): one STU of one frame. It always asks to read. */
   badAtsRequest(stream: number, substream: number, frame: number, access: number): void {
     const record = this.events.begin(F_BAD_ATS_TREQ, stream, substream);
-    put(record, 0, ATS_TREQ_EVENT.Read, Number((access & READ) !== 0));
+    put(record, 0, ATS_TREQ_EVENT.Read, 1);
     put(record, 0, ATS_TREQ_EVENT.Write, Number((access & WRITE) !== 0));
     put(record, 0, ATS_TREQ_EVENT.Execute, Number((access & EXECUTE) !== 0));
     put(record, 0, ATS_TREQ_EVENT.Priv, Number((access & PRIVILEGED) !== 0));

@@ -36,6 +36,18 @@ describe('Iotlb', () => {
     expect(tlb.find(1, STAGE2_ONLY, STAGE2_ONLY, 0x10)).toBe(-1);
   });
 
+  it.each([0, 9])(
+    'drops global entries of either ASET by an address, whatever the ASID, with leaves of 2^%i frames',
+    (leaf) => {
+      for (const asid of [GLOBAL_SHARED, GLOBAL_UNSHARED]) {
+        const tlb = new Iotlb(64);
+        fill(tlb, 1, asid, 0x10, 0, 0x300, leaf);
+        fill(tlb, 1, STAGE2_ONLY, 0x10);
+        expect([tlb.invalidateRange(1, 77, 0x10, 0x10, 0, 0), tlb.count]).toEqual([1, 1]);
+      }
+    },
+  );
+
   it('replaces an entry with the same tags and range', () => {
     const tlb = new Iotlb(64);
     fill(tlb, 1, 2, 5, 0, 100);
@@ -62,37 +74,44 @@ describe('Iotlb', () => {
     }
   });
 
-  it('drops what an invalidation covers, and nothing else', () => {
+  it.each([
+    ['as large as their leaves', [0]],
+    ['smaller, some of them', [0, 0, 0, 3]],
+  ])('drops what an invalidation covers, and nothing else, of entries %s', (_what, largerLeaves) => {
     const tag = fc.record({
       vmid: fc.constantFrom(0, 1, 0xffff),
       asid: fc.constantFrom(0, 1, 0xffff, GLOBAL_SHARED, GLOBAL_UNSHARED, STAGE2_ONLY),
-      page: fc.integer({ min: 0, max: 40 }),
+      page: fc.integer({ min: 0, max: 12 }),
       log2: fc.constantFrom(0, 4, 9),
+      /** How much larger the leaf is than the entry, log2. */
+      larger: fc.constantFrom(...largerLeaves),
       level: fc.constantFrom(2, 3),
     });
     const command = fc.record({
       kind: fc.constantFrom('vmid', 'vmall', 'asid', 'va', 'vaa', 'ipa'),
       vmid: fc.constantFrom(0, 1, 0xffff),
       asid: fc.constantFrom(0, 1, 0xffff),
-      first: fc.integer({ min: 0, max: 2000 }),
-      count: fc.integer({ min: 1, max: 600 }),
+      first: fc.oneof(fc.integer({ min: 0, max: 20 }), fc.integer({ min: 0, max: 2000 })),
+      count: fc.oneof(fc.integer({ min: 1, max: 17 }), fc.integer({ min: 1, max: 600 })),
       level: fc.constantFrom(0, 2, 3),
     });
     fc.assert(
       fc.property(fc.array(tag, { maxLength: 60 }), command, (entries, c) => {
         const tlb = new Iotlb(1024);
-        const model = new Map<string, (typeof entries)[number] & { first: number; size: number }>();
+        const model = new Map<string, (typeof entries)[number] & { leaf: number; first: number; size: number }>();
         for (const e of entries) {
           const size = 2 ** e.log2;
           const first = e.page * size;
-          tlb.fill(e.vmid, e.asid, first, e.log2, 7, 7, 63, 63, e.log2, e.level, 12);
-          model.set(`${e.vmid} ${e.asid} ${first} ${e.log2}`, { ...e, first, size });
+          tlb.fill(e.vmid, e.asid, first, e.log2, 7, 7, 63, 63, e.log2 + e.larger, e.level, 12);
+          const leafSize = size * 2 ** e.larger;
+          const leaf = Math.floor(first / leafSize) * leafSize;
+          model.set(`${e.vmid} ${e.asid} ${first} ${e.log2}`, { ...e, leaf, first, size: leafSize });
         }
-        const covered = (e: { vmid: number; asid: number; first: number; size: number; level: number }): boolean => {
+        const covered = (e: { vmid: number; asid: number; leaf: number; size: number; level: number }): boolean => {
           if (e.vmid !== c.vmid) return false;
           const stage1 = e.asid !== STAGE2_ONLY;
           const within =
-            e.first < c.first + c.count && c.first < e.first + e.size && (c.level === 0 || c.level === e.level);
+            e.leaf < c.first + c.count && c.first < e.leaf + e.size && (c.level === 0 || c.level === e.level);
           switch (c.kind) {
             case 'vmall':
               return true;

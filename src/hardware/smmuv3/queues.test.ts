@@ -19,6 +19,8 @@ import { HOLE_FRAME, QUEUE_LOG2, Rig } from './test-rig.ts';
 const CMDQ_ERR = 1;
 const EVENTQ_ABT_ERR = 4;
 const MSI_CMDQ_ABT_ERR = 0x10;
+const MSI_EVENTQ_ABT_ERR = 0x20;
+const MSI_GERROR_ABT_ERR = 0x80;
 const errorCode = (rig: Rig): number => rig.get('CMDQ_CONS') >>> 24;
 const position = (rig: Rig): number => rig.get('CMDQ_CONS') & 0xfffff;
 
@@ -106,6 +108,39 @@ describe('command queue', () => {
   });
 });
 
+describe('global errors', () => {
+  it('are active side by side', () => {
+    const rig = new Rig();
+    rig.command(0x7f);
+    rig.set('CR0', 0b11011);
+    rig.setWide('EVENTQ_BASE', HOLE_FRAME, QUEUE_LOG2);
+    rig.set('CR0', 0b11111);
+    rig.translate(0xff, 1);
+    expect(rig.get('GERROR') ^ rig.get('GERRORN')).toBe(CMDQ_ERR | EVENTQ_ABT_ERR);
+  });
+
+  it('of the command queue interrupt once, and are over when software takes the command back', () => {
+    const rig = new Rig();
+    rig.command(0x7f);
+    rig.command(CMD_SYNC, { CS: 1 });
+    expect(position(rig)).toBe(0);
+    rig.set('CMDQ_PROD', 0);
+    rig.set('GERRORN', CMDQ_ERR);
+    rig.clock.settle();
+    expect([rig.get('GERROR') ^ rig.get('GERRORN'), rig.interrupts]).toEqual([0, ['gerror']]);
+  });
+
+  it('tell of messages that could not be written, that of GERROR itself without another', () => {
+    const rig = new Rig();
+    rig.set('IRQ_CTRL', 0);
+    rig.setWide('EVENTQ_IRQ_CFG0', HOLE_FRAME, 0x40);
+    rig.setWide('GERROR_IRQ_CFG0', HOLE_FRAME, 0x44);
+    rig.set('IRQ_CTRL', 7);
+    rig.translate(0xff, 1);
+    expect(rig.get('GERROR')).toBe(MSI_EVENTQ_ABT_ERR | MSI_GERROR_ABT_ERR);
+  });
+});
+
 describe('CMD_SYNC', () => {
   it('raises the line, and writes a message where one is asked for', () => {
     const rig = new Rig();
@@ -181,6 +216,18 @@ describe('event queue', () => {
     rig.set('EVENTQ_CONS', (rig.get('EVENTQ_CONS') | 0x80000000) >>> 0);
     refuse(rig);
     expect(rig.get('EVENTQ_PROD') >>> 31).toBe(0);
+  });
+
+  it('of one entry wraps with each record', () => {
+    const rig = new Rig();
+    rig.set('CR0', 0b11011);
+    rig.setWide('EVENTQ_BASE', 0x310, 0);
+    rig.set('CR0', 0b11111);
+    refuse(rig, 3);
+    expect(rig.get('EVENTQ_PROD') >>> 0).toBe(0x80000001);
+    rig.set('EVENTQ_CONS', 1);
+    refuse(rig);
+    expect(rig.get('EVENTQ_PROD') >>> 0).toBe(0x80000000);
   });
 
   it('loses records without overflow while it is disabled', () => {

@@ -8,6 +8,10 @@ import { ABSENT_REGISTERS, type Lock, REGISTERS, type RegisterName, type Registe
 
 const NAMES = Object.keys(REGISTERS) as RegisterName[];
 
+const { TABLE_SH, TABLE_OC, TABLE_IC, QUEUE_SH, QUEUE_OC, QUEUE_IC } = REGISTERS.CR1.fields;
+const TABLE_ATTRIBUTES = fieldBits({ TABLE_SH, TABLE_OC, TABLE_IC }, 0);
+const QUEUE_ATTRIBUTES = fieldBits({ QUEUE_SH, QUEUE_OC, QUEUE_IC }, 0);
+
 /** Register values by name: low word, high word (0 for 32-bit registers). */
 export type RegisterState = Record<RegisterName, readonly [number, number]>;
 
@@ -52,9 +56,9 @@ export class RegisterFile {
     return NAMES[index >>> 1]!;
   }
 
-  /** What `value` becomes when written: read-only and reserved bits keep what they are. */
+  /** What `value` becomes when written: read-only, locked and reserved bits keep what they are. */
   sanitised(index: number, value: number): number {
-    const mask = this.writable[index]!;
+    const mask = index === AT.CR1 ? this.writable[index]! & ~this.lockedAttributes() : this.writable[index]!;
     return ((value & mask) | (this.words[index]! & ~mask)) >>> 0;
   }
 
@@ -68,6 +72,13 @@ export class RegisterFile {
     return (
       get(this.words, AT.IRQ_CTRL, REGISTERS.IRQ_CTRL.fields[lock as keyof typeof REGISTERS.IRQ_CTRL.fields]) === 1
     );
+  }
+
+  /** Bits of CR1 that are read-only now: TABLE_* with the SMMU, QUEUE_* with any queue (6.3.11). */
+  private lockedAttributes(): number {
+    const { SMMUEN, CMDQEN, EVENTQEN, PRIQEN } = REGISTERS.CR0.fields;
+    const on = (field: typeof SMMUEN): boolean => get(this.words, AT.CR0, field) === 1;
+    return (on(SMMUEN) ? TABLE_ATTRIBUTES : 0) | ([CMDQEN, EVENTQEN, PRIQEN].some(on) ? QUEUE_ATTRIBUTES : 0);
   }
 
   save(): RegisterState {

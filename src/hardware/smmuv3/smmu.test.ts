@@ -38,6 +38,20 @@ describe('registers', () => {
     expect(rig.get('STRTAB_BASE_CFG')).toBe(3);
   });
 
+  it('keep the attributes of tables while the SMMU is on, and of queues while any queue is (6.3.11)', () => {
+    const rig = new Rig();
+    const after = (cr0: number): number => {
+      rig.set('CR0', 0);
+      rig.set('CR1', 0);
+      rig.set('CR0', cr0);
+      rig.set('CR1', 0xfff);
+      return rig.get('CR1');
+    };
+    expect([0, 0b1, 0b10, 0b100, 0b1000, 0b1001, 0b10000].map(after)).toEqual([
+      0xfff, 0x03f, 0xfc0, 0xfc0, 0xfc0, 0, 0xfff,
+    ]);
+  });
+
   it('change GBPA only with Update, which then reads zero', () => {
     const rig = new Rig();
     rig.set('GBPA', 0x00100000);
@@ -164,6 +178,18 @@ describe('substreams', () => {
     expect(event).not.toHaveProperty('SSV');
   });
 
+  it('whose level 1 descriptor is not valid are bad, whatever it points to', () => {
+    const rig = new Rig();
+    const [l1, l2, root] = [rig.alloc(), rig.alloc(16), rig.alloc()];
+    rig.cd(l2, { ...CD_4K, TTB0: root }, 3);
+    rig.write64(l1, 0, at(l2));
+    rig.ste(1, { ...STE_S1, S1ContextPtr: l1, S1CDMax: 12, S1Fmt: 1, S1DSS: 0 });
+    expect([rig.translate(1, 5, READ, 3), rig.translate(1, 5)]).toEqual([-1, -1]);
+    const [bad, disabled] = rig.events();
+    expect(bad).toEqual(fault('C_BAD_SUBSTREAMID', 1, { SubstreamID: 3 }));
+    expect(disabled).toMatchObject({ name: 'F_STREAM_DISABLED' });
+  });
+
   it.each([
     [0, -1, ['F_STREAM_DISABLED'], 0x1111, []],
     [1, 5, [], 0x1111, []],
@@ -276,6 +302,49 @@ describe('permissions', () => {
     rig.stage1Stream(1, { TTB0: root }, { PRIVCFG: 3, INSTCFG: 2 });
     rig.command(3, { StreamID: 1 });
     expect([READ, READ | EXECUTE].map(ask)).toEqual([true, true]);
+  });
+
+  it('of the privileged end with PAN where the unprivileged have some', () => {
+    const rig = new Rig();
+    const { root } = rig.stage1Stream(1, { PAN: 1 });
+    rig.map(root, 5, S1_LEAF | at(0x9000));
+    const ask = (access: number): boolean => rig.translate(1, 5, access) >= 0;
+    expect([READ, WRITE, READ | PRIVILEGED, WRITE | PRIVILEGED].map(ask)).toEqual([true, true, false, false]);
+  });
+
+  it.each([
+    [0, true],
+    [1, false],
+  ])('to execute what may be written go with WXN = %i', (WXN, executes) => {
+    const rig = new Rig();
+    const { root } = rig.stage1Stream(1, { WXN });
+    // AP = 00: writable for the privileged alone, who may execute it otherwise.
+    rig.map(root, 5, 0xc00n | at(0x9000));
+    expect(rig.translate(1, 5, READ | EXECUTE | PRIVILEGED) >= 0).toBe(executes);
+    expect(rig.events().map(({ name, InD }) => [name, InD])).toEqual(executes ? [] : [['F_PERMISSION', 1]]);
+  });
+
+  it.each([
+    [0n, true, true],
+    [1n, true, false],
+    [2n, false, false],
+    [3n, false, true],
+  ])('to execute follow XN[1:0] = %i of stage 2: unprivileged %s, privileged %s', (xn, user, privileged) => {
+    const rig = new Rig();
+    const { root } = rig.stage2Stream(1);
+    rig.map(root, 5, S2_LEAF | at(0x9000) | (xn << 53n));
+    const ask = (access: number): boolean => rig.translate(1, 5, access) >= 0;
+    expect([READ | EXECUTE, READ | EXECUTE | PRIVILEGED].map(ask)).toEqual([user, privileged]);
+  });
+
+  it('that stage 2 withholds are its fault, with the IPA', () => {
+    const rig = new Rig();
+    const { root, second } = rig.nestedStream(1);
+    rig.map(root, 5, S1_LEAF | at(0x40009));
+    rig.map(second, 0x40009, (S2_LEAF & ~0x80n) | at(0x9000));
+    expect([rig.translate(1, 5, READ), rig.translate(1, 5, WRITE)]).toEqual([0x9000, -1]);
+    const place = { S2: 1, CLASS: 2, RnW: 0, IPA: 0x40009000n, InputAddr: 0x5123n };
+    expect(rig.events()).toMatchObject([{ name: 'F_PERMISSION', ...place }]);
   });
 
   it('let top byte ignored addresses share one translation, per half', () => {

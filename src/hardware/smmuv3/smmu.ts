@@ -14,7 +14,9 @@ import {
   type Iommu,
   type MmioDevice,
   NO_SUBSTREAM,
+  READ,
   TRANSLATED,
+  WRITE,
 } from '../iommu.ts';
 import { Vmsav8Walker } from '../pagetable/vmsav8.ts';
 import { CommandQueue } from './command-queue.ts';
@@ -32,6 +34,7 @@ import type { SmmuSettings } from './settings.ts';
 import { get } from './spec/field.ts';
 import { REGISTERS, type RegisterName, type RegisterSpec } from './spec/registers.ts';
 import { CONFIG_BYPASS } from './spec/ste.ts';
+import type { StreamConfig } from './stream-config.ts';
 import { atsPermissions, Translator } from './translator.ts';
 
 const CR0 = REGISTERS.CR0.fields;
@@ -143,8 +146,10 @@ export class Smmu implements Iommu, MmioDevice {
   }
 
   /** IHI 0070, 3.9.1.2. */
-  atsRequest(stream: number, substream: number, frame: number, access: number): number {
+  atsRequest(stream: number, substream: number, frame: number, asked: number): number {
     this.outPermissions = 0;
+    // Execute and privileged stand in the PASID prefix: without one they are not asked for (13.7).
+    const access = substream >= 0 ? asked : asked & (READ | WRITE);
     if (!this.settings.ats) return ATS_UNSUPPORTED_REQUEST;
     if (!this.enabled) return this.badRequest(stream, substream, frame, access);
     const config = this.configuration.stream(stream);
@@ -154,7 +159,7 @@ export class Smmu implements Iommu, MmioDevice {
     const translator = this.translator;
     const type = translator.request(config, stream, substream, frame, access);
     if (type !== 0 && !isTranslationRelated(type)) return ATS_COMPLETER_ABORT;
-    this.outPermissions = type === 0 ? atsPermissions(translator.outPermissions, access) : 0;
+    if (type === 0) this.outPermissions = this.grant(config, access);
     this.outFrame = this.outPermissions === 0 ? 0 : translator.outFrame;
     this.outLog2Frames = this.outPermissions === 0 ? 0 : translator.outLog2Frames;
     if (type === 0 && this.tracer.on) this.traceLookup(frame);
@@ -267,6 +272,12 @@ export class Smmu implements Iommu, MmioDevice {
   private badRequest(stream: number, substream: number, frame: number, access: number): number {
     this.recorder.badAtsRequest(stream, substream, frame, access);
     return ATS_UNSUPPORTED_REQUEST;
+  }
+
+  /** Permissions of a completion. A skipped stage 1 grants reads and writes, whatever was asked for (13.6.4). */
+  private grant(config: StreamConfig, access: number): number {
+    const { identity, outPermissions } = this.translator;
+    return identity ? READ | WRITE : atsPermissions(outPermissions, access, config.instCfg);
   }
 
   private traceLookup(frame: number): void {

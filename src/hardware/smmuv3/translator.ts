@@ -2,11 +2,12 @@
  * The translation procedure of one transaction (IHI 0070, chapter 15): configuration, IOTLB, walk, permissions. It says
  * what happens and leaves the answer in fields; recording an event or completing an ATS request is the caller's.
  */
-import { EXECUTE, PRIVILEGED, WRITE } from '../iommu.ts';
+import { EXECUTE, PRIVILEGED, READ, WRITE } from '../iommu.ts';
 import type { TableRoot } from '../pagetable/table-root.ts';
 import {
   MAY_EXECUTE,
   MAY_READ,
+  MAY_WRITE,
   PRIVILEGED_SHIFT,
   type Vmsav8Walker,
   WALK_ABORT,
@@ -107,6 +108,11 @@ export class Translator {
     // A write is data (13.1.2); a read of an instruction needs execute permission and no other.
     this.need = this.instruction ? MAY_EXECUTE : access & 3;
     return this.route(config, stream, substream, frame);
+  }
+
+  /** The last answer passed no stage: the output is the input. */
+  get identity(): boolean {
+    return this.vmid < 0;
   }
 
   /** The same for an ATS translation request: permissions are reported in `outPermissions`, never missing. */
@@ -291,8 +297,13 @@ export function withoutTopByte(frame: number, upper: boolean): number {
   return upper ? low + (VA_FRAMES - TBI_FRAMES) : low;
 }
 
-/** What an ATS completion grants of `permissions` (13.7): execute only with read, nothing that was not asked for. */
-export function atsPermissions(permissions: number, access: number): number {
-  const wanted = permissions & (access | MAY_READ) & 7;
-  return (wanted & MAY_READ) === 0 ? wanted & ~MAY_EXECUTE : wanted;
+/**
+ * R, W and Exe of an ATS completion (13.7.1) from the `permissions` of the translation. Execute comes with read only, and
+ * only when asked for; so does write, which is left to us without HTTU. INSTCFG decides what a read needs.
+ */
+export function atsPermissions(permissions: number, access: number, instCfg: number): number {
+  const readable = (permissions & (instCfg === OVERRIDE_SET ? MAY_EXECUTE : MAY_READ)) !== 0;
+  const executable = readable && (instCfg === OVERRIDE_CLEAR || (permissions & MAY_EXECUTE) !== 0);
+  const writable = (permissions & access & MAY_WRITE) !== 0;
+  return (readable ? READ : 0) | (writable ? WRITE : 0) | (executable ? access & EXECUTE : 0);
 }

@@ -1,6 +1,7 @@
 /** CREATE_ACCESS and what is done with an access: it is named by its descriptor, not by its ID. */
 import { fail } from '../../abi/errno.ts';
 import * as abi from '../../abi/iommufd-test.ts';
+import { mayFail } from '../../drivers/failure-points.ts';
 import { Access } from '../access.ts';
 import type { Command } from '../command.ts';
 import { openDescriptor } from '../descriptor.ts';
@@ -61,6 +62,7 @@ export const accessPages: Operation = (command, { id }, payload) => {
   const iova = c.flags & abi.MOCK_FLAGS_ACCESS_SYZ ? nthArea(file, c.iova) : c.iova;
   file.access.pin(iova, c.length, (c.flags & abi.MOCK_FLAGS_ACCESS_WRITE) !== 0);
   try {
+    mayFail('an item of an access');
     if (c.uptr) checkPages(command, file, iova, c.length, c.uptr);
     c.outAccessPagesId = file.nextId;
     command.respond();
@@ -95,6 +97,7 @@ export const accessRw: Operation = (command, { id }, payload) => {
   const file = accessFile(command, id);
   const write = (c.flags & abi.MOCK_ACCESS_RW_WRITE) !== 0;
   const { memory } = command.caller;
+  mayFail('a buffer');
   const bytes = new Uint8Array(Number(c.length));
   if (write) readUser(memory, c.uptr, bytes);
   file.access.copy(c.flags & abi.MOCK_FLAGS_ACCESS_SYZ ? nthArea(file, c.iova) : c.iova, bytes, write);

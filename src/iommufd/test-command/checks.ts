@@ -13,7 +13,7 @@ import { Ioas } from '../ioas.ts';
 import { PAGE_BYTES, type Pages } from '../pages.ts';
 import { U64_MAX } from '../u64.ts';
 import type { Operation } from './test-command.ts';
-import { UserPages } from './user-pages.ts';
+import { pageAt, UserPages } from './user-pages.ts';
 
 const PAGE = Number(PAGE_BYTES);
 
@@ -50,10 +50,11 @@ export const checkRefs: Operation = (command, _cmd, payload) => {
     throw fail('EINVAL', `length ${hex(length)} and uptr ${hex(uptr)} are not aligned to ${hex(PAGE)}`);
   }
   const { memory } = command.caller;
-  const pieces = [...mappedPages(command)].filter((pages) => pages.process === memory);
+  const pieces = [...mappedPages(command)];
   for (let at = uptr; at < uptr + length; at += PAGE_BYTES) {
-    if (!memory.pinnable(Number(at), PAGE, false)) throw fail('EFAULT', `there is no memory at ${hex(at)}`);
-    const pins = pieces.filter((pages) => pages.isPinned(at)).length;
+    const found = pageAt(memory, at);
+    if (!found) throw fail('EFAULT', `there is no memory at ${hex(at)}`);
+    const pins = pieces.filter((pages) => pages.isPinned(found.object, found.page)).length;
     if (pins !== refs) throw fail('EIO', `the page at ${hex(at)} is pinned ${pins} times, not ${refs}`);
   }
 };

@@ -1,6 +1,7 @@
 /** DMABUF_GET and DMABUF_REVOKE: dma-bufs of nobody's device. */
 import { fail } from '../../abi/errno.ts';
 import { TestDmabufGet, TestDmabufRevoke } from '../../abi/iommufd-test.ts';
+import { mayFail } from '../../drivers/failure-points.ts';
 import { DmaBuf, DmaBufFile } from '../dma-buf.ts';
 import type { Operation } from './test-command.ts';
 
@@ -13,6 +14,7 @@ export const dmabufGet: Operation = async (command, _cmd, payload) => {
   const pages = Math.ceil(length / PAGE);
   if (pages === 0 || pages > MOST_PAGES)
     throw fail('EINVAL', `length ${length} is not between 1 and ${MOST_PAGES * PAGE}`);
+  mayFail('a dma-buf');
   command.result = await command.caller.openFd(new DmaBufFile(new DmaBuf(pages * PAGE)), openFlags);
 };
 

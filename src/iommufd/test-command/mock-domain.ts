@@ -36,8 +36,11 @@ export class MockDeviceObject extends IommufdObject {
   }
 
   destroy(): void {
-    this.bound?.detach();
-    this.bound?.unbind();
+    if (this.bound) {
+      // A program may be killed with PASIDs attached.
+      for (const pasid of [...this.bound.group.attachments.keys()]) this.bound.detach(pasid);
+      this.bound.unbind();
+    }
     if (this.physical) this.mock.destroyDevice(this.physical);
   }
 }

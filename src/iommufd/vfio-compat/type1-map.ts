@@ -4,21 +4,29 @@ import * as vfio from '../../abi/vfio-type1.ts';
 import { PROT_READ, PROT_WRITE } from '../../drivers/iommu-driver.ts';
 import type { ProcessMemory } from '../../memory/process-memory.ts';
 import type { IommufdContext } from '../context.ts';
+import type { ClientProcess } from '../file.ts';
 import { hex } from '../format.ts';
 import type { IoPageTable } from '../io-pagetable.ts';
-import { userPiece } from '../pages.ts';
+import { pieceOf } from '../pages.ts';
 import { readUser, writeUser } from '../user-memory.ts';
 import type { FindIoas } from './type1.ts';
 
-export function mapDma(findIoas: FindIoas, context: IommufdContext, memory: ProcessMemory, address: bigint): number {
+export function mapDma(findIoas: FindIoas, context: IommufdContext, caller: ClientProcess, address: bigint): number {
+  const { memory } = caller;
   const map = new vfio.Type1DmaMap();
   readUser(memory, address, map.bytes);
   checkHeader(map, vfio.Type1DmaMap.size, vfio.VFIO_DMA_MAP_FLAG_READ | vfio.VFIO_DMA_MAP_FLAG_WRITE);
   const readable = map.flags & vfio.VFIO_DMA_MAP_FLAG_READ ? PROT_READ : 0;
   const writable = map.flags & vfio.VFIO_DMA_MAP_FLAG_WRITE ? PROT_WRITE : 0;
   const { table } = findIoas(context);
-  const piece = userPiece(context.host.pinned, memory, map.vaddr, map.size, writable !== 0);
-  table.map([piece], map.iova, readable | writable);
+  const { pinned } = context.host;
+  const charge = context.charge(caller);
+  const piece = pieceOf(
+    { pinned, kind: 'user', source: memory, writable: writable !== 0, charge },
+    map.vaddr,
+    map.size,
+  );
+  table.mapNew(piece, map.iova, readable | writable);
   return 0;
 }
 

@@ -16,7 +16,7 @@ const HANDLERS: ReadonlyMap<number, Type1Handler> = new Map<number, Type1Handler
   [vfio.VFIO_CHECK_EXTENSION, (context, _caller, arg) => checkExtension(context, arg)],
   [vfio.VFIO_SET_IOMMU, (context, _caller, arg) => setIommu(context, arg)],
   [vfio.VFIO_IOMMU_GET_INFO, (context, caller, arg) => getInfo(compatIoas, context, caller.memory, arg)],
-  [vfio.VFIO_IOMMU_MAP_DMA, (context, caller, arg) => mapDma(compatIoas, context, caller.memory, arg)],
+  [vfio.VFIO_IOMMU_MAP_DMA, (context, caller, arg) => mapDma(compatIoas, context, caller, arg)],
   [vfio.VFIO_IOMMU_UNMAP_DMA, (context, caller, arg) => unmapDma(compatIoas, context, caller.memory, arg)],
 ]);
 

@@ -66,3 +66,4 @@ export const ATS_CONTROL_ENABLE = 0x8000;
 export const PRI_BYTES = 16;
 /** PASID: capability at +4 (width in 12:8), control at +6. */
 export const PASID_BYTES = 8;
+export const PASID_CONTROL_ENABLE = 0x0001;

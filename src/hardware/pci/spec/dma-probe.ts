@@ -19,7 +19,7 @@ export const COMMAND_WRITE = 2;
 
 export const STATUS_IDLE = 0;
 export const STATUS_DONE = 1;
-/** The IOMMU or memory refused the access. */
+/** The IOMMU or memory refused the access, or the function may not send that PASID. */
 export const STATUS_REFUSED = 2;
 /** Unknown command, or a length that is not 1..DATA_BYTES. */
 export const STATUS_INVALID = 3;

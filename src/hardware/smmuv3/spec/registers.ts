@@ -150,7 +150,7 @@ export const REGISTERS = {
   AIDR: register(0x1c, { ArchMinorRev: bits(3, 0), ArchMajorRev: bits(7, 4) }, RO),
   CR0: register(0x20, CR0_FIELDS),
   CR0ACK: register(0x24, CR0_FIELDS, RO),
-  /** Attributes of table and queue accesses: kept, without effect on a functional model. */
+  /** Attributes of table and queue accesses: kept, without effect on a functional model. Locked by halves (6.3.11). */
   CR1: register(0x28, {
     QUEUE_IC: bits(1, 0),
     QUEUE_OC: bits(3, 2),
