@@ -26,7 +26,7 @@ describe('a machine description', () => {
     const machine = parseMachine({ iommus: [{ type: 'smmuv3', address: '0x2b400000' }], functions: [] });
     expect(machine.memory).toEqual({ hostRamGiB: 1 });
     expect(machine.iommus[0]).toMatchObject({ oas: 48, granules: [4, 16, 64], ats: true, vmid16: true });
-    expect(machine.policy).toEqual({ vmid: 'per-viommu', oneViommuPerPiommu: false });
+    expect(machine.policy).toEqual({ vmid: 'per-viommu', oneViommuPerPiommu: false, memlock: 'counted' });
   });
 
   it('names an SMMU by its address as Linux does', () => {

@@ -96,6 +96,10 @@ const Policy = z.strictObject({
     .optional()
     .describe('every stage 2 gets this VMID, to show what then goes wrong'),
   oneViommuPerPiommu: flag(false, 'a program may have one vIOMMU on each IOMMU only'),
+  memlock: z
+    .literal(['counted', 'enforced'])
+    .default('counted')
+    .describe('pinned pages only count (any user can run a VM), or RLIMIT_MEMLOCK holds for them as in a kernel'),
 });
 
 const Machine = z.strictObject({

@@ -132,10 +132,10 @@ export class Machine {
 
   private openIommufd(): IommufdContext {
     const { dialect: spoken, pinned, tracer } = this;
-    const { oneViommuPerPiommu } = this.description.policy;
+    const { oneViommuPerPiommu, memlock } = this.description.policy;
     const context = new IommufdContext({
       dialect: spoken,
-      host: { pinned, tracer, oneViommuPerPiommu },
+      host: { pinned, tracer, oneViommuPerPiommu, enforceMemlock: memlock === 'enforced' },
       device: IOMMU_NODE,
     });
     return this.contexts.add(context);

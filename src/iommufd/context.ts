@@ -24,6 +24,8 @@ export interface IommufdHost {
   readonly tracer: Tracer;
   /** Policy: an iommufd (a VM) may have one vIOMMU on each pIOMMU only. By default any number. */
   readonly oneViommuPerPiommu?: boolean;
+  /** RLIMIT_MEMLOCK limits pinned pages, as in a kernel (the default), or they are only counted. */
+  readonly enforceMemlock?: boolean;
   /** IOMMU_TEST_CMD, on a machine with the mock driver and in a dialect that has the command. */
   readonly testCommand?: Handler;
 }
@@ -103,7 +105,7 @@ export class IommufdContext implements OpenFile {
 
   /** How what `caller` maps is accounted for. */
   charge({ account }: ClientProcess): Charge {
-    return new Charge(account, accountMode(account, this.rlimitMode));
+    return new Charge(account, accountMode(account, this.rlimitMode), this.host.enforceMemlock ?? true);
   }
 
   /** The iommufd stays for a device or descriptor. */

@@ -52,18 +52,21 @@ export function accountMode(account: ProcessAccount, rlimitMode: 0 | 1): Account
 /** The pinned pages of one piece of memory, as they are accounted for. */
 export class Charge {
   private readonly mode: AccountMode;
+  private readonly enforced: boolean;
   private account: ProcessAccount;
   private pages: number;
 
-  constructor(account: ProcessAccount, mode: AccountMode) {
+  /** @param enforced RLIMIT_MEMLOCK holds; otherwise pages are only counted */
+  constructor(account: ProcessAccount, mode: AccountMode, enforced = true) {
     this.account = account;
     this.mode = mode;
+    this.enforced = enforced;
     this.pages = 0;
   }
 
   /** ENOMEM when that is more than RLIMIT_MEMLOCK allows; nothing is counted then. */
   add(pages: number): void {
-    take(this.account, this.mode, pages);
+    this.take(this.account, pages);
     this.pages += pages;
   }
 
@@ -74,7 +77,7 @@ export class Charge {
 
   /** Counts everything for `account` as well, until settle() or cancel(). ENOMEM as above. */
   offer(account: ProcessAccount): void {
-    if (this.moves(account)) take(account, this.mode, this.pages);
+    if (this.moves(account)) this.take(account, this.pages);
   }
 
   cancel(account: ProcessAccount): void {
@@ -88,21 +91,21 @@ export class Charge {
     this.account = account;
   }
 
+  private take(account: ProcessAccount, pages: number): void {
+    if (this.mode === 'user') {
+      if (this.enforced) checkLimit(account, account.user.lockedPages, pages);
+      account.user.lockedPages += pages;
+    } else if (this.mode === 'process') {
+      if (this.enforced) checkLimit(account, account.lockedPages + account.ownLockedPages, pages);
+      account.lockedPages += pages;
+    }
+    account.pinnedPages += pages;
+  }
+
   /** Without a limit the count stays with the process that had it: so does the kernel's. */
   private moves(account: ProcessAccount): boolean {
     return this.mode !== 'none' && account !== this.account;
   }
-}
-
-function take(account: ProcessAccount, mode: AccountMode, pages: number): void {
-  if (mode === 'user') {
-    checkLimit(account, account.user.lockedPages, pages);
-    account.user.lockedPages += pages;
-  } else if (mode === 'process') {
-    checkLimit(account, account.lockedPages + account.ownLockedPages, pages);
-    account.lockedPages += pages;
-  }
-  account.pinnedPages += pages;
 }
 
 function give(account: ProcessAccount, mode: AccountMode, pages: number): void {
@@ -115,6 +118,7 @@ function checkLimit(account: ProcessAccount, locked: number, pages: number): voi
   if (locked + pages <= account.limitPages) return;
   throw fail(
     'ENOMEM',
-    `${pages} pages, with ${locked} that are locked already, are more than the ${account.limitPages} of RLIMIT_MEMLOCK`,
+    `${pages} pages, with ${locked} that are locked already, are more than the ${account.limitPages} of RLIMIT_MEMLOCK ` +
+      '(raise it, or let the machine only count: policy.memlock)',
   );
 }
