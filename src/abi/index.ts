@@ -5,4 +5,5 @@ export * from './ioctl.ts';
 export * from './iommufd.ts';
 export * from './iommufd-viommu-v2.ts';
 export * from './struct.ts';
+export * from './structs.ts';
 export * from './vfio.ts';

@@ -32,8 +32,10 @@ export function bindIommufd(device: VfioDevice, call: Call, bound: boolean): Bin
     throw fail('EINVAL', `a token is given, and ${device.name} has no virtual functions that need one`);
   }
   const file = call.caller.fileOf(bind.iommufd);
-  if (!file) throw fail('EBADF', `iommufd ${bind.iommufd} is not an open file of ours`);
-  if (!(file instanceof IommufdContext)) throw fail('EBADFD', `iommufd ${bind.iommufd} is a ${file.kind}`);
+  if (!file && !call.caller.memoryFile(bind.iommufd)) throw fail('EBADF', `iommufd ${bind.iommufd} is not open`);
+  if (!(file instanceof IommufdContext)) {
+    throw fail('EBADFD', `iommufd ${bind.iommufd} is ${file ? `a ${file.kind}` : 'a file of another kind'}`);
+  }
   const binding = device.bind(file);
   try {
     call.write(OUT_DEVID_AT, u32Bytes(binding.device.id));

@@ -3,6 +3,7 @@ import { leftovers, type MachineChoice, Program, testMachine } from '../../test/
 import * as iommufd from '../abi/iommufd.ts';
 import * as vfio from '../abi/vfio.ts';
 import { POLLIN, POLLOUT } from '../iommufd/file.ts';
+import { notMemory } from '../memory/process-memory.ts';
 
 const VFIO0 = '/dev/vfio/devices/vfio0';
 const EBADFD = 'EBADFD';
@@ -64,6 +65,8 @@ describe('BIND_IOMMUFD', () => {
   it('refuses a file that is no iommufd with EBADFD', async () => {
     const { program, device } = openDevice();
     expect(await bind(program, device, { iommufd: device })).toBe(EBADFD);
+    program.process.memoryFiles.set(78, notMemory('/dev/null'));
+    expect(await bind(program, device, { iommufd: 78 })).toBe(EBADFD);
   });
 
   it('refuses a token, as the device has no virtual functions; an unreadable one with EFAULT', async () => {
