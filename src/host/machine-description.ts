@@ -57,6 +57,10 @@ const Smmuv3 = z.strictObject({
   twoLevelStreamTable: flag(DEFAULT_SETTINGS.twoLevelStreamTable, 'takes two-level stream tables (IDR0.ST_LEVEL)'),
   twoLevelCdTable: flag(DEFAULT_SETTINGS.twoLevelCdTable, 'takes two-level tables of context descriptors (IDR0.CD2L)'),
   ril: flag(DEFAULT_SETTINGS.ril, 'range invalidation (IDR3.RIL)'),
+  stallModel: z
+    .literal(1)
+    .default(1)
+    .describe('IDR0.STALL_MODEL: faulting transactions end, none stalls; the only model that is supported yet'),
   bbml: z.literal([0, 1, 2]).default(DEFAULT_SETTINGS.bbml).describe('level of break-before-make (IDR3.BBML)'),
   had: flag(DEFAULT_SETTINGS.had, 'CDs may switch hierarchical permissions off (IDR3.HAD)'),
   ats: flag(DEFAULT_SETTINGS.ats, 'devices may ask for translations and cache them (IDR0.ATS)'),
