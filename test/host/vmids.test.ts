@@ -1,5 +1,6 @@
 /** One stage 2 on two SMMUs, VMIDs from each SMMU's own pool, and what happens when two VMs share one. */
 import { describe, expect, it } from 'vitest';
+import { IOMMU_VIOMMU_ALLOC, ViommuAlloc } from '../../src/abi/iommufd.ts';
 import { commands, STE_BYPASS } from './guest.ts';
 import { leftovers, testMachine } from './program.ts';
 import { readSte } from './stream-table.ts';
@@ -166,5 +167,17 @@ describe('two VMs with equal ASIDs and IOVAs on one SMMU', () => {
     await second.device.attach(await second.slice.nested(second.device, STE_BYPASS));
     expect(second.engine.copy(IOVA, TARGET)).toBe('halted');
     expect(deviceReads(guests[0], targets[0])).toBe('of VM one');
+  });
+});
+
+describe('a type of vIOMMU that the SMMU does not have', () => {
+  it('is refused before the parent is looked at', async () => {
+    const { machine } = testMachine();
+    const vm = await Vm.start(machine);
+    const { id: devId } = await vm.device(0);
+    const alloc = (type: number) =>
+      vm.program.call(vm.iommufd, IOMMU_VIOMMU_ALLOC, ViommuAlloc, { type, devId, hwptId: 999 });
+    expect((await alloc(2)).errno).toBe('EOPNOTSUPP');
+    expect((await alloc(1)).errno).toBe('ENOENT');
   });
 });

@@ -148,13 +148,18 @@ export class SmmuDevice implements contract.DriverDevice {
     return new PagingDomain(this.unit, format, nestParent);
   }
 
+  /** None where a guest's stage 1 could make the device's accesses bypass caches, which VFIO never cleans. */
+  get viommuTypes(): readonly number[] {
+    if (!this.cacheCoherent) return [];
+    const { viommuTypeDefaultAllowed } = this.unit.behaviour;
+    return [viommuTypeDefaultAllowed ? IOMMU_VIOMMU_TYPE_DEFAULT : IOMMU_VIOMMU_TYPE_ARM_SMMUV3];
+  }
+
   allocViommu(type: number, parent: contract.PagingDomain, _data: contract.UserData | null): Viommu {
-    const expected = this.unit.behaviour.viommuTypeDefaultAllowed
-      ? IOMMU_VIOMMU_TYPE_DEFAULT
-      : IOMMU_VIOMMU_TYPE_ARM_SMMUV3;
-    if (type !== expected) throw fail('EOPNOTSUPP', `vIOMMU type is ${type}, this IOMMU takes ${expected}`);
-    // A guest's stage 1 could make the device's accesses bypass caches that VFIO never cleans.
-    if (!this.cacheCoherent) throw fail('EOPNOTSUPP', `${this.unit.name} is not cache coherent (IDR0.COHACC is 0)`);
+    if (!this.viommuTypes.includes(type)) {
+      const takes = this.viommuTypes.join() || 'none, as IDR0.COHACC is 0';
+      throw fail('EOPNOTSUPP', `vIOMMU type is ${type}, ${this.unit.name} takes ${takes}`);
+    }
     return new Viommu(this.unit, this.parentHere(parent));
   }
 
