@@ -17,7 +17,7 @@ export default defineConfig([
   { ...common, entry: { cli: 'src/cli/main.ts' }, dts: false },
   {
     ...common,
-    entry: { index: 'src/index.ts', abi: 'src/abi/index.ts' },
+    entry: { index: 'src/index.ts', abi: 'src/abi/index.ts', client: 'src/client/index.ts' },
     dts: true,
     hooks: { 'build:done': writeSchema },
   },

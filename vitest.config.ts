@@ -3,7 +3,9 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
+    globalSetup: 'test/compile-shim.ts',
     testTimeout: 30_000,
+    hookTimeout: 30_000,
     benchmark: { include: ['src/**/*.bench.ts'] },
   },
 });

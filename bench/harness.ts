@@ -12,17 +12,25 @@ export interface Result {
   readonly median: number;
 }
 
-const groups: { name: string; bench: Bench }[] = [];
+const groups: { name: string; bench: Bench; sampled: Result[] }[] = [];
 const cleanups: (() => void | Promise<void>)[] = [];
 
 export function describe(name: string, body: () => void): void {
-  groups.push({ name, bench: new Bench({ time: 600, warmupTime: 200 }) });
+  groups.push({ name, bench: new Bench({ time: 600, warmupTime: 200 }), sampled: [] });
   body();
 }
 
 /** Adds a benchmark to the group around it. */
 export function bench(name: string, body: () => unknown): void {
   groups.at(-1)!.bench.add(name, body as () => void);
+}
+
+/** Adds a benchmark that has been run to the group around it: milliseconds per call, of each round. */
+export function sampled(name: string, rounds: readonly number[]): void {
+  const sorted = rounds.toSorted((a, b) => a - b);
+  const group = groups.at(-1)!;
+  const median = sorted[Math.floor(sorted.length / 2)]!;
+  group.sampled.push({ group: group.name, name, fastest: sorted[0]!, median });
 }
 
 /** Runs `end` after the last benchmark of the file. */
@@ -32,7 +40,9 @@ export function cleanup(end: () => void | Promise<void>): void {
 
 export async function runAll(): Promise<Result[]> {
   const results: Result[] = [];
-  for (const { name: group, bench } of groups) {
+  for (const { name: group, bench, sampled } of groups) {
+    results.push(...sampled);
+    if (bench.tasks.length === 0) continue;
     await bench.run();
     for (const { name, result } of bench.tasks) {
       if (result.state !== 'completed') throw new Error(`benchmark '${group} > ${name}' ${result.state}`);

@@ -1,4 +1,4 @@
-/** `npm run conformance -- DIR [RELEASE]`: the kernel's iommufd selftests, built in DIR, against what a kernel gives. */
+/** `npm run conformance -- DIR [RELEASE]`: the kernel's iommufd and VFIO selftests, built in DIR, against what a kernel gives. */
 import { table } from './conformance/compare.ts';
 import { hostLacks, runConformance } from './conformance/run.ts';
 
@@ -6,7 +6,9 @@ const DEFAULT_RELEASE = 'linux-7.1';
 
 const [folder, release = DEFAULT_RELEASE] = process.argv.slice(2);
 if (folder === undefined) {
-  process.stderr.write('usage: npm run conformance -- DIR [RELEASE]\nDIR holds iommufd and iommufd_fail_nth\n');
+  process.stderr.write(
+    'usage: npm run conformance -- DIR [RELEASE]\nDIR holds iommufd and iommufd_fail_nth, or the tests of selftests/vfio, or both\n',
+  );
   process.exit(2);
 }
 const lack = hostLacks();

@@ -4,6 +4,7 @@
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { CALLS, callsOf } from './docs/calls.ts';
 import { deviations, registers, unsupportedCommands, unsupportedFeatures } from './docs/fidelity.ts';
 import { machineKeys, machineMistakes, machinePresets } from './docs/machine.ts';
 
@@ -17,6 +18,7 @@ const SECTIONS: Readonly<Record<string, () => string>> = {
   'unsupported-commands': unsupportedCommands,
   'smmuv3-deviations': deviations,
   'smmuv3-registers': registers,
+  ...Object.fromEntries(Object.keys(CALLS).map((page) => [`calls-${page}`, () => callsOf(page)])),
 };
 
 const SECTION = /^<!-- generated: (\S+) -->$[\s\S]*?^<!-- end -->$/gm;
@@ -29,9 +31,9 @@ export interface Document {
   readonly sections: readonly string[];
 }
 
-/** Every document of docs/. Throws when a marker names a part that nobody generates. */
+/** Every document in and under docs/. Throws when a marker names a part that nobody generates. */
 export function documents(): Document[] {
-  const names = readdirSync(FOLDER).filter((name) => name.endsWith('.md'));
+  const names = readdirSync(FOLDER, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.md'));
   return names.sort().map((name) => {
     const present = readFileSync(new URL(name, FOLDER), 'utf8');
     const sections = [...present.matchAll(SECTION)].map(([, section]) => section!);

@@ -38,6 +38,22 @@ EXPORT int ioctl(int fd, command_t command, ...)
 	return (int)returned(call_server(&request, fd));
 }
 
+/* ---- fcntl ---- */
+
+/* A handle's socket is always open for both. */
+EXPORT int fcntl(int fd, int command, ...)
+{
+	va_list rest;
+	va_start(rest, command);
+	void *argument = va_arg(rest, void *);
+	va_end(rest);
+	struct token token;
+	int result = NEXT(fcntl)(fd, command, argument);
+	if (command == F_GETFL && result >= 0 && handle_of(fd, &token))
+		result = (result & ~O_ACCMODE) | token_access(&token);
+	return result;
+}
+
 /* ---- mmap ---- */
 
 static bool map_of_handle(int fd, int flags, struct request *request)
@@ -52,9 +68,14 @@ int64_t map_pages(const struct reply *ask, const struct request *request)
 	int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	long at = syscall(SYS_mmap, request->d, request->a, request->word, request->c, fd, 0UL);
+	uint64_t protection = ask->flags ? PROT_NONE : request->word;
+	long at = syscall(SYS_mmap, request->d, request->a, protection, request->c, fd, 0UL);
 	int64_t result = at == -1 ? -errno : at;
 	syscall(SYS_close, fd);
+	if (at != -1)
+		cut_registers((uintptr_t)at, request->a);
+	if (at != -1 && ask->flags)
+		add_registers((uintptr_t)at, request->a, (int)request->word, &ask->token, 0);
 	return result;
 }
 
@@ -72,8 +93,12 @@ static void *map_handle(struct request *request, void *at, int fd, size_t length
 EXPORT void *mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset)
 {
 	struct request request = { 0 };
-	if (!map_of_handle(fd, flags, &request))
-		return NEXT(mmap)(at, length, protection, flags, fd, offset);
+	if (!map_of_handle(fd, flags, &request)) {
+		void *result = NEXT(mmap)(at, length, protection, flags, fd, offset);
+		if (flags & MAP_FIXED && result != MAP_FAILED)
+			cut_registers((uintptr_t)result, length);
+		return result;
+	}
 	return map_handle(&request, at, fd, length, protection, flags, offset);
 }
 
@@ -184,6 +209,39 @@ POSITIONED(pread, pwrite, preadv, pwritev)
 #ifdef __GLIBC__
 
 POSITIONED(pread64, pwrite64, preadv64, pwritev64)
+
+EXPORT int fcntl64(int fd, int command, ...)
+{
+	va_list rest;
+	va_start(rest, command);
+	void *argument = va_arg(rest, void *);
+	va_end(rest);
+	return fcntl(fd, command, argument);
+}
+
+/* Of the flags, which are hints, a file that is not on a disk knows none. At -1 they are readv and writev. */
+#define FLAGGED(preadv2_, pwritev2_)                                                              \
+	EXPORT ssize_t preadv2_(int fd, const struct iovec *vector, int count, off_t position, int flags)  \
+	{                                                                                         \
+		struct token token;                                                               \
+		if (!handle_of(fd, &token))                                                       \
+			return NEXT(preadv2_)(fd, vector, count, position, flags);                \
+		if (flags)                                                                        \
+			return (ssize_t)returned(-EOPNOTSUPP);                                    \
+		return position == -1 ? readv(fd, vector, count) : preadv(fd, vector, count, position); \
+	}                                                                                         \
+	EXPORT ssize_t pwritev2_(int fd, const struct iovec *vector, int count, off_t position, int flags) \
+	{                                                                                         \
+		struct token token;                                                               \
+		if (!handle_of(fd, &token))                                                       \
+			return NEXT(pwritev2_)(fd, vector, count, position, flags);               \
+		if (flags)                                                                        \
+			return (ssize_t)returned(-EOPNOTSUPP);                                    \
+		return position == -1 ? writev(fd, vector, count) : pwritev(fd, vector, count, position); \
+	}
+
+FLAGGED(preadv2, pwritev2)
+FLAGGED(preadv64v2, pwritev64v2)
 
 EXPORT void *mmap64(void *at, size_t length, int protection, int flags, int fd, off64_t offset)
 {

@@ -200,7 +200,7 @@ static int this_threads_connection(const struct config *c)
 /* One call on a connection: the value, -errno, or LOST when the stream broke. */
 #define LOST INT64_MIN
 
-static int64_t exchange(int connection, const struct request *request, int fd)
+static int64_t exchange(int connection, struct request *request, int fd)
 {
 	struct reply reply;
 	struct request done = { .op = OP_DONE };
@@ -211,6 +211,8 @@ static int64_t exchange(int connection, const struct request *request, int fd)
 		case RESULT:
 			if (reply.drain && fd >= 0)
 				drain_handle(fd, reply.drain);
+			if (request->op == OP_LOAD)
+				memcpy(&request->c, reply.token.random, sizeof(reply.token.random));
 			return reply.error ? -(int64_t)reply.error : reply.value;
 		case ASK_MAKE:
 			done.a = (uint64_t)(int64_t)make_handle(&reply);

@@ -92,6 +92,7 @@ static void read_line(const char *line)
 		unsigned long major = strtoul(at, &at, 10), minor = strtoul(at, &at, 10);
 		node->rdev = makedev(major, minor);
 		node->mode = (mode_t)strtoul(at, &at, 8);
+		node->path = at + 1;
 	}
 }
 

@@ -33,6 +33,15 @@ bool handle_of(int fd, struct token *token)
 	return ours;
 }
 
+int descriptor_named(const char *path)
+{
+	int fd = -1, end = 0, pid;
+	if (sscanf(path, "/proc/self/fd/%d%n", &fd, &end) != 1 && sscanf(path, "/dev/fd/%d%n", &fd, &end) != 1 &&
+	    (sscanf(path, "/proc/%d/fd/%d%n", &pid, &fd, &end) != 2 || pid != (int)getpid()))
+		return -1;
+	return end && !path[end] ? fd : -1;
+}
+
 static void bind_name(struct sockaddr_un *address, socklen_t *size, const struct config *c, const struct token *token)
 {
 	static const char digits[] = "0123456789abcdef";

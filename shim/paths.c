@@ -113,19 +113,17 @@ static void rename_thread_file(char *path, size_t length)
 		memcpy(path, name, sizeof(name));
 }
 
-const char *real_path_of(const char *path, char *buffer)
+/*
+ * `buffer` holds, behind room for the root, an absolute path of `n` bytes. Returns `buffer` when it is ours, else what is
+ * behind the room, without dots: a path that is not, though it may have gone through ours, which `*through` tells.
+ */
+static const char *find_ours(const struct config *c, char *buffer, size_t n, bool *through)
 {
-	const struct config *c = config();
-	if (!c || c->root_length >= OUR_PATH_MAX / 2)
-		return path;
 	char *seen = buffer + c->root_length; /* the path so far, without "." and "..": overwrites what has been read */
 	size_t length = 0;
-	bool left = false;
-	ssize_t n = copy_string(seen, path, OUR_PATH_MAX - c->root_length);
-	if (n <= 0 || seen[0] != '/')
-		return path;
+	*through = false;
 	memcpy(buffer, c->root, c->root_length);
-	rename_thread_file(seen, (size_t)n);
+	rename_thread_file(seen, n);
 	for (char *at = seen + strspn(seen, "/"); *at;) {
 		size_t part = strcspn(at, "/");
 		if (is_dots(at, part)) {
@@ -143,15 +141,64 @@ const char *real_path_of(const char *path, char *buffer)
 			/* "class/iommu/x/../.." may be ours through a link, or may lead to a path that is not. */
 			if (!climbs_out(at) || exists(buffer))
 				return buffer;
-			left = true;
+			*through = true;
 		}
 		at += strspn(at, "/");
 	}
-	if (!left)
-		return path;
-	/* The kernel may not have the folder that the path went through. */
 	strcpy(seen + length, length ? "" : "/");
 	return seen;
+}
+
+/* The absolute path of the folder that relative paths start from, as the kernel sees it; -1. */
+static ssize_t folder_of(int dirfd, char *into, size_t size)
+{
+	char link[32];
+	int kept = errno;
+	long n;
+	if (dirfd == AT_FDCWD) {
+		n = syscall(SYS_getcwd, into, size) - 1; /* it counts the zero at the end */
+	} else {
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", dirfd);
+		n = syscall(SYS_readlinkat, AT_FDCWD, link, into, size);
+	}
+	errno = kept;
+	return n > 0 && (size_t)n < size && into[0] == '/' ? n : -1;
+}
+
+/* `buffer` holds `n` bytes of the path where find_ours wants it. From a folder of ours the kernel finds what is ours. */
+static const char *find_relative(const struct config *c, int dirfd, const char *path, char *buffer, size_t n)
+{
+	char folder[OUR_PATH_MAX], *seen = buffer + c->root_length;
+	ssize_t whole = folder_of(dirfd, folder, sizeof(folder));
+	bool through;
+	if (whole < 0)
+		return path;
+	size_t front = strip_root(folder, (size_t)whole);
+	if (c->root_length + front + 1 + n >= OUR_PATH_MAX)
+		return path;
+	memmove(seen + front + 1, seen, n + 1);
+	memcpy(seen, folder, front);
+	seen[front] = '/';
+	const char *found = find_ours(c, buffer, front + 1 + n, &through);
+	bool inside = front < (size_t)whole, ours = found == buffer;
+	return inside == ours && !through ? path : found;
+}
+
+const char *real_path_at(int dirfd, const char *path, char *buffer)
+{
+	const struct config *c = config();
+	bool through;
+	if (!c || c->root_length >= OUR_PATH_MAX / 2)
+		return path;
+	char *seen = buffer + c->root_length;
+	ssize_t n = copy_string(seen, path, OUR_PATH_MAX - c->root_length);
+	if (n <= 0)
+		return path;
+	if (seen[0] != '/')
+		return find_relative(c, dirfd, path, buffer, (size_t)n);
+	/* The kernel may not have the folder of ours that a path went through. */
+	const char *found = find_ours(c, buffer, (size_t)n, &through);
+	return found == buffer || through ? found : path;
 }
 
 size_t strip_root(char *path, size_t length)

@@ -16,9 +16,12 @@
 /* Names a handle (an open file of the server), or a descriptor on its way to it. The server checks all of it. */
 struct token {
 	uint32_t index;
-	uint32_t node; /* 1 + index of its device node in the configuration; 0: anonymous */
+	uint32_t node; /* TOKEN_NODE: 1 + index of its device node in the configuration, 0: anonymous; above: its O_ACCMODE */
 	uint8_t random[16];
 };
+
+#define TOKEN_NODE 0x3fffffffU
+#define TOKEN_ACCESS_SHIFT 30
 
 enum { /* request.op */
 	OP_HELLO = 1, /* word = version, token.random = secret, a = PID, b = where the nonce will be shown */
@@ -29,6 +32,8 @@ enum { /* request.op */
 	OP_WRITE,     /* likewise */
 	OP_MMAP,      /* word = protection, a = length, b = offset, c = flags, d = address; result: where it is */
 	OP_DONE,      /* answers an ASK: a = descriptor, address, 0, or -errno */
+	OP_LOAD,      /* of mapped registers: token = the mapping's, a = offset in it, word = bytes (up to 16); fills c and d */
+	OP_STORE,     /* likewise; c and d hold the bytes */
 };
 
 enum { /* reply.kind */
@@ -37,7 +42,7 @@ enum { /* reply.kind */
 	ASK_MAKE,   /* make a descriptor for `token`; flags = O_CLOEXEC | O_NONBLOCK, value = 1: it polls as writable */
 	ASK_CLOSE,  /* close descriptor `value` if it still is `token` */
 	ASK_SEND,   /* send descriptor `value` to the keeper under the name `token` */
-	ASK_MAP,    /* map the server's descriptor `value` as the OP_MMAP under way asks for */
+	ASK_MAP,    /* map the server's descriptor `value` as the OP_MMAP under way asks for; flags = 1: as registers, `token` */
 };
 
 struct request {
@@ -47,7 +52,7 @@ struct request {
 	uint64_t a, b, c, d;
 };
 
-struct reply {
+struct reply { /* the result of an OP_LOAD is in token.random */
 	uint32_t kind;
 	int32_t error;
 	int64_t value;

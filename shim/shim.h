@@ -8,8 +8,11 @@
  *   channel.c  the connection to the server, one per thread
  *   status.c   what /proc/PID/status says about pinned memory
  *   handles.c  descriptors of ours: making one, recognising one
- *   files.c    interposed: open, stat, readlink, directories
- *   calls.c    interposed: ioctl, mmap, read, write
+ *   open.c, stat.c, links.c, directories.c   interposed: what takes a path
+ *   calls.c                                  interposed: what takes a descriptor
+ *   syscall.c                                interposed: the same by their numbers
+ *   registers.c             mapped registers of devices: each access faults, and the server makes it
+ *   x86_64.c, aarch64.c     what an instruction does that has faulted there
  */
 #ifndef UIOMMUFD_SHIM_H
 #define UIOMMUFD_SHIM_H
@@ -41,10 +44,16 @@
 		next_;                                                   \
 	})
 
+/* The system call itself, since syscall() is interposed too. */
+typedef long syscall_fn(long number, ...);
+syscall_fn *raw_syscall(void);
+#define syscall(...) raw_syscall()(__VA_ARGS__)
+
 struct node {
 	ino_t inode;
 	dev_t rdev;
 	mode_t mode; /* type and permissions */
+	const char *path;
 };
 
 struct name {
@@ -76,8 +85,11 @@ bool copy_in(void *into, const void *from, size_t size);
 /* A path that is longer (with the folder before it) is not ours. Small, since a handler on a small stack may open files. */
 #define OUR_PATH_MAX 1024
 
-/* Where the file at `path` really is: in `buffer` (OUR_PATH_MAX bytes) when the path is ours, otherwise `path` itself. */
-const char *real_path_of(const char *path, char *buffer);
+/*
+ * Where the file at `path`, relative to the folder `dirfd`, really is: in `buffer` (OUR_PATH_MAX bytes) when it has to be
+ * named otherwise, which then is an absolute path; else `path` itself.
+ */
+const char *real_path_at(int dirfd, const char *path, char *buffer);
 
 /* Cuts the folder of our files off the front of a path that the kernel gave. Returns the new length. */
 size_t strip_root(char *path, size_t length);
@@ -96,6 +108,21 @@ int open_status(const char *path, int flags);
 /* Is `fd` one of ours? Costs one system call; errno is kept. */
 bool handle_of(int fd, struct token *token);
 
+/* N of "/proc/self/fd/N" and its other names; -1 when it is none. `path` is one that the kernel could read. */
+int descriptor_named(const char *path);
+
+/* Index of a handle's device node, -1: anonymous. */
+static inline int token_node(const struct token *token)
+{
+	return (int)(token->node & TOKEN_NODE) - 1;
+}
+
+/* O_RDONLY, O_WRONLY, O_RDWR or 3: what a handle was opened for. */
+static inline int token_access(const struct token *token)
+{
+	return (int)(token->node >> TOKEN_ACCESS_SHIFT);
+}
+
 /* The ASKs of protocol.h about descriptors. Descriptor, 0 or -errno. */
 int make_handle(const struct reply *ask);
 int close_handle(const struct reply *ask);
@@ -105,6 +132,12 @@ int send_descriptor(const struct reply *ask);
 int64_t map_pages(const struct reply *ask, const struct request *request);
 
 void drain_handle(int fd, uint32_t bytes);
+
+/* [start, start + length) are registers of a device, which the server knows as `token`, from `offset` of them on. */
+void add_registers(uintptr_t start, size_t length, int protection, const struct token *token, uintptr_t offset);
+
+/* Something else is there now. */
+void cut_registers(uintptr_t start, size_t length);
 
 /* Turns a -errno into -1 and errno. */
 static inline int64_t returned(int64_t result)

@@ -336,4 +336,54 @@ struct vfio_device_feature_dma_buf {
   struct vfio_region_dma_range dma_ranges[];
 };
 
+/* --- the type 1 IOMMU of containers, which /dev/iommu speaks as well --- */
+
+#define VFIO_API_VERSION 0
+
+#define VFIO_GET_API_VERSION _IO(VFIO_TYPE, VFIO_BASE + 0)
+#define VFIO_CHECK_EXTENSION _IO(VFIO_TYPE, VFIO_BASE + 1) /* one of the numbers below */
+#define VFIO_SET_IOMMU       _IO(VFIO_TYPE, VFIO_BASE + 2) /* one of the first two */
+
+#define VFIO_TYPE1_IOMMU   1
+#define VFIO_TYPE1v2_IOMMU 3
+#define VFIO_DMA_CC_IOMMU  4
+#define VFIO_UNMAP_ALL     9
+
+#define VFIO_IOMMU_MAP_DMA      _IO(VFIO_TYPE, VFIO_BASE + 13)
+#define VFIO_DMA_MAP_FLAG_READ  (1 << 0)
+#define VFIO_DMA_MAP_FLAG_WRITE (1 << 1)
+
+struct vfio_iommu_type1_dma_map {
+  __u32 argsz;
+  __u32 flags;
+  __u64 vaddr;
+  __u64 iova;
+  __u64 size;
+};
+
+#define VFIO_IOMMU_UNMAP_DMA     _IO(VFIO_TYPE, VFIO_BASE + 14)
+#define VFIO_DMA_UNMAP_FLAG_ALL (1 << 1)
+
+struct vfio_iommu_type1_dma_unmap {
+  __u32 argsz;
+  __u32 flags;
+  __u64 iova;
+  __u64 size; /* comes back as the bytes that were unmapped */
+};
+
+/* --- groups: /dev/vfio/NUMBER --- */
+
+#define VFIO_GROUP_GET_STATUS          _IO(VFIO_TYPE, VFIO_BASE + 3)
+#define VFIO_GROUP_FLAGS_VIABLE        (1 << 0)
+#define VFIO_GROUP_FLAGS_CONTAINER_SET (1 << 1)
+
+struct vfio_group_status {
+  __u32 argsz;
+  __u32 flags;
+};
+
+#define VFIO_GROUP_SET_CONTAINER   _IO(VFIO_TYPE, VFIO_BASE + 4) /* pointer to the container's descriptor, an int */
+#define VFIO_GROUP_UNSET_CONTAINER _IO(VFIO_TYPE, VFIO_BASE + 5)
+#define VFIO_GROUP_GET_DEVICE_FD   _IO(VFIO_TYPE, VFIO_BASE + 6) /* the device's address, "0000:01:00.0" */
+
 #endif

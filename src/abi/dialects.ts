@@ -60,19 +60,29 @@ export interface Behaviour {
   readonly veventHeader: boolean;
   /** GET_HW_INFO reports the PASID width; before, its byte was reserved and had to be zero. */
   readonly hwInfoPasid: boolean;
+  /** SMMUv3 nests at all: nesting parents, vIOMMUs, and its registers in GET_HW_INFO (before, type NONE). */
+  readonly smmuv3Nesting: boolean;
+  /** Dirty tracking of SMMUv3 (HTTU) can be had. */
+  readonly smmuv3DirtyTracking: boolean;
+  /** A second virtual ID for a device is EEXIST. */
+  readonly oneVirtualIdPerDevice: boolean;
   /** A device that goes away leaves the ID of its vDEVICE taken until the context closes. */
   readonly vdeviceTombstone: boolean;
   /** mmap() of /dev/iommu: not at all, at vIOMMU ID times page size, or at offsets that the driver reported. */
   readonly mmap: 'none' | 'viommu-id' | 'reported-offset';
   /** IOAS_MAP_FILE takes a dma-buf, not only a memfd. */
   readonly mapFileDmabuf: boolean;
+  /** VFIO_IOMMU_UNMAP_DMA of a range with nothing in it succeeds, as a VFIO container's does, or is ENOENT. */
+  readonly type1UnmapsNothing: boolean;
+  /** read() of an event fd with a count in which nothing fits is EINVAL, or reads 0 bytes. */
+  readonly eventReadCountChecked: boolean;
 }
 
 export interface Dialect {
   readonly name: string;
   /** Commands of /dev/iommu by nr. */
   readonly commands: ReadonlyMap<number, CommandLayout>;
-  /** Commands of a VFIO character device by nr; empty before the release that has it. */
+  /** Commands of a VFIO device by nr. Those of its character device begin with the release that has BIND_IOMMUFD. */
   readonly vfioCommands: ReadonlyMap<number, CommandLayout>;
   readonly accepted: Accepted;
   readonly behaviour: Behaviour;
@@ -151,9 +161,14 @@ const nothing: Dialect = {
     nestedAttachNeedsVdevice: 'never',
     veventHeader: false,
     hwInfoPasid: false,
+    smmuv3Nesting: false,
+    smmuv3DirtyTracking: false,
+    oneVirtualIdPerDevice: true,
     vdeviceTombstone: false,
     mmap: 'none',
     mapFileDmabuf: false,
+    type1UnmapsNothing: false,
+    eventReadCountChecked: false,
   },
 };
 
@@ -171,6 +186,17 @@ const linux62 = after(nothing, 'linux-6.2', {
     IOMMU_OPTION: takes(iommufd.IOMMU_OPTION, iommufd.Option, 'val64'),
     IOMMU_VFIO_IOAS: takes(iommufd.IOMMU_VFIO_IOAS, iommufd.VfioIoas, 'reserved'),
   },
+  vfioCommands: {
+    VFIO_DEVICE_GET_INFO: takes(vfio.VFIO_DEVICE_GET_INFO, vfio.DeviceInfo, 'numIrqs'),
+    VFIO_DEVICE_GET_REGION_INFO: takes(vfio.VFIO_DEVICE_GET_REGION_INFO, vfio.RegionInfo, 'offset'),
+    VFIO_DEVICE_GET_IRQ_INFO: takes(vfio.VFIO_DEVICE_GET_IRQ_INFO, vfio.IrqInfo, 'count'),
+    VFIO_DEVICE_SET_IRQS: takes(vfio.VFIO_DEVICE_SET_IRQS, vfio.IrqSet, 'count'),
+    VFIO_DEVICE_RESET: bare(vfio.VFIO_DEVICE_RESET),
+    VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: takes(vfio.VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, vfio.PciHotResetInfo, 'count'),
+    VFIO_DEVICE_PCI_HOT_RESET: takes(vfio.VFIO_DEVICE_PCI_HOT_RESET, vfio.PciHotReset, 'count'),
+    VFIO_DEVICE_IOEVENTFD: takes(vfio.VFIO_DEVICE_IOEVENTFD, vfio.DeviceIoeventfd, 'fd'),
+    VFIO_DEVICE_FEATURE: takes(vfio.VFIO_DEVICE_FEATURE, vfio.DeviceFeature, 'flags'),
+  },
   accepted: {
     ioasMapFlags:
       iommufd.IOMMU_IOAS_MAP_FIXED_IOVA | iommufd.IOMMU_IOAS_MAP_WRITEABLE | iommufd.IOMMU_IOAS_MAP_READABLE,
@@ -187,15 +213,6 @@ const linux66 = after(linux65, 'linux-6.6', {
     IOMMU_GET_HW_INFO: takes(iommufd.IOMMU_GET_HW_INFO, iommufd.HwInfoWithoutPasid, 'reserved', 'reserved'),
   },
   vfioCommands: {
-    VFIO_DEVICE_GET_INFO: takes(vfio.VFIO_DEVICE_GET_INFO, vfio.DeviceInfo, 'numIrqs'),
-    VFIO_DEVICE_GET_REGION_INFO: takes(vfio.VFIO_DEVICE_GET_REGION_INFO, vfio.RegionInfo, 'offset'),
-    VFIO_DEVICE_GET_IRQ_INFO: takes(vfio.VFIO_DEVICE_GET_IRQ_INFO, vfio.IrqInfo, 'count'),
-    VFIO_DEVICE_SET_IRQS: takes(vfio.VFIO_DEVICE_SET_IRQS, vfio.IrqSet, 'count'),
-    VFIO_DEVICE_RESET: bare(vfio.VFIO_DEVICE_RESET),
-    VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: takes(vfio.VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, vfio.PciHotResetInfo, 'count'),
-    VFIO_DEVICE_PCI_HOT_RESET: takes(vfio.VFIO_DEVICE_PCI_HOT_RESET, vfio.PciHotReset, 'count'),
-    VFIO_DEVICE_IOEVENTFD: takes(vfio.VFIO_DEVICE_IOEVENTFD, vfio.DeviceIoeventfd, 'fd'),
-    VFIO_DEVICE_FEATURE: takes(vfio.VFIO_DEVICE_FEATURE, vfio.DeviceFeature, 'flags'),
     VFIO_DEVICE_BIND_IOMMUFD: takes(vfio.VFIO_DEVICE_BIND_IOMMUFD, vfio.DeviceBindIommufd, 'outDevid', 'outDevid'),
     VFIO_DEVICE_ATTACH_IOMMUFD_PT: takes(
       vfio.VFIO_DEVICE_ATTACH_IOMMUFD_PT,
@@ -250,6 +267,7 @@ const linux611 = after(linux610, 'linux-6.11', {
     IOMMU_FAULT_QUEUE_ALLOC: takes(iommufd.IOMMU_FAULT_QUEUE_ALLOC, iommufd.FaultAlloc, 'outFaultFd'),
   },
   accepted: { nestedHwptAllocFlags: iommufd.IOMMU_HWPT_FAULT_ID_VALID },
+  behaviour: { smmuv3DirtyTracking: true },
 });
 
 const linux612 = same(linux611, 'linux-6.12');
@@ -268,6 +286,7 @@ const linux613 = after(linux612, 'linux-6.13', {
     hwInfoTypes: [...linux612.accepted.hwInfoTypes, iommufd.IOMMU_HW_INFO_TYPE_ARM_SMMUV3],
     viommuTypes: [iommufd.IOMMU_VIOMMU_TYPE_ARM_SMMUV3],
   },
+  behaviour: { smmuv3Nesting: true, oneVirtualIdPerDevice: false },
 });
 
 const linux614 = same(linux613, 'linux-6.14');
@@ -316,10 +335,10 @@ const linux617 = after(linux616, 'linux-6.17', {
     queueTypes: [iommufd.IOMMU_HW_QUEUE_TYPE_TEGRA241_CMDQV],
     vfioBindFlags: vfio.VFIO_DEVICE_BIND_FLAG_TOKEN,
   },
-  behaviour: { vdeviceTombstone: true, mmap: 'reported-offset' },
+  behaviour: { oneVirtualIdPerDevice: true, vdeviceTombstone: true, mmap: 'reported-offset' },
 });
 
-const linux618 = same(linux617, 'linux-6.18');
+const linux618 = after(linux617, 'linux-6.18', { behaviour: { type1UnmapsNothing: true } });
 
 const linux619 = after(linux618, 'linux-6.19', {
   accepted: { vfioFeatures: numbersFrom0(vfio.VFIO_DEVICE_FEATURE_DMA_BUF) },
@@ -344,6 +363,10 @@ const linux71 = after(linux70, 'linux-7.1', {
   },
 });
 
+// Newer than the header that everything here is checked against, so not the default. Its limits of veventq_depth, entry_num
+// and entry_len are not here; that a count which fits nothing is EINVAL is its one difference to a program that works.
+const linux72 = after(linux71, 'linux-7.2', { behaviour: { eventReadCountChecked: true } });
+
 // The series stood on 6.11 and brought its own SMMUv3 nesting types, two releases before mainline had them.
 const viommuV2 = after(linux611, 'viommu-v2', {
   commands: {
@@ -361,7 +384,12 @@ const viommuV2 = after(linux611, 'viommu-v2', {
     eventTypes: [v2.IOMMU_VIRQ_TYPE_ARM_SMMUV3],
     queueTypes: [v2.IOMMU_VQUEUE_DATA_TEGRA241_CMDQV],
   },
-  behaviour: { viommuTypeDefaultAllowed: true, invalidateOnNestedHwptSmmuv3: true, mmap: 'viommu-id' },
+  behaviour: {
+    smmuv3Nesting: true,
+    viommuTypeDefaultAllowed: true,
+    invalidateOnNestedHwptSmmuv3: true,
+    mmap: 'viommu-id',
+  },
 });
 
 /** Every dialect, oldest release first. */
@@ -386,6 +414,7 @@ export const DIALECTS: readonly Dialect[] = [
   linux619,
   linux70,
   linux71,
+  linux72,
   viommuV2,
 ];
 

@@ -2,6 +2,7 @@
 export const ERRNO = {
   EPERM: 1,
   ENOENT: 2,
+  ESRCH: 3,
   EINTR: 4,
   EIO: 5,
   ENXIO: 6,
@@ -24,6 +25,7 @@ export const ERRNO = {
   ESPIPE: 29,
   ERANGE: 34,
   EDEADLK: 35,
+  ENOSYS: 38,
   EBADE: 52,
   EOVERFLOW: 75,
   EBADFD: 77,
@@ -34,6 +36,13 @@ export const ERRNO = {
 } as const;
 
 export type ErrnoName = keyof typeof ERRNO;
+
+/** The name of a positive errno. */
+export const errnoName = (errno: number): ErrnoName => {
+  const found = Object.entries(ERRNO).find(([, value]) => value === errno);
+  if (found) return found[0] as ErrnoName;
+  throw new RangeError(`errno ${errno} is none that the uAPI gives`);
+};
 
 /**
  * The only error that turns into a return code of an ioctl, read or write. `reason` is one sentence with the field and

@@ -14,7 +14,8 @@ describe('a kernel with the mock driver', () => {
   });
 
   it('up to 6.12 ends with TRIGGER_IOPF and knows neither PASIDs nor page table types', () => {
-    const release = { lastOperation: 15, deviceFlags: 3, hwptDataBytes: 4, pageTable: 'flat' };
+    const pageTable = 'flat';
+    const release = { lastOperation: 15, deviceFlags: 3, hwptDataBytes: 4, pageTable, nestedAttachNeedsVdevice: false };
     expect(mockRelease(dialect('linux-6.12'))).toEqual(release);
     // The series, on 6.11, brought the check of device caches along.
     expect(mockRelease(dialect('viommu-v2'))).toEqual({ ...release, lastOperation: 16 });
@@ -24,6 +25,16 @@ describe('a kernel with the mock driver', () => {
     const of = (name: string) => mockRelease(dialect(name));
     expect([of('linux-6.13').lastOperation, of('linux-6.14').deviceFlags]).toEqual([16, 3]);
     expect([of('linux-6.15').lastOperation, of('linux-6.18').deviceFlags]).toEqual([21, 7]);
-    expect(of('linux-7.1')).toEqual({ lastOperation: 23, deviceFlags: 5, hwptDataBytes: 8, pageTable: 'generic' });
+    expect(of('linux-7.1')).toMatchObject({
+      lastOperation: 23,
+      deviceFlags: 5,
+      hwptDataBytes: 8,
+      pageTable: 'generic',
+    });
+  });
+
+  it('attaches to a nested domain without a vDEVICE up to 6.14', () => {
+    const needs = (name: string) => mockRelease(dialect(name)).nestedAttachNeedsVdevice;
+    expect([needs('linux-6.14'), needs('linux-6.15'), needs('linux-7.1')]).toEqual([false, true, true]);
   });
 });

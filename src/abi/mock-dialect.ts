@@ -31,6 +31,8 @@ export interface MockRelease {
    * MOCK_FLAGS_DEVICE_HUGE_IOVA), and only bits of what is mapped count.
    */
   readonly pageTable: 'generic' | 'flat';
+  /** A nested domain of a vIOMMU takes no device that has no vDEVICE there. */
+  readonly nestedAttachNeedsVdevice: boolean;
 }
 
 /** Gone since the page table is a generic one. */
@@ -39,10 +41,17 @@ export const MOCK_FLAGS_DEVICE_HUGE_IOVA = 1 << 1;
 export function mockRelease({ commands, behaviour }: Dialect): MockRelease {
   const has = (command: number): boolean => commands.get(command & 0xff)?.command === command;
   const hasVevents = has(IOMMU_VEVENTQ_ALLOC) && behaviour.veventHeader;
+  const nestedAttachNeedsVdevice = behaviour.nestedAttachNeedsVdevice !== 'never';
   const flags = abi.MOCK_FLAGS_DEVICE_NO_DIRTY | (hasVevents ? abi.MOCK_FLAGS_DEVICE_PASID : 0);
   if (behaviour.mapFileDmabuf) {
     const { IOMMU_TEST_OP_DMABUF_REVOKE: lastOperation, HwptSelftest } = abi;
-    return { lastOperation, deviceFlags: flags, hwptDataBytes: HwptSelftest.size, pageTable: 'generic' };
+    return {
+      lastOperation,
+      deviceFlags: flags,
+      hwptDataBytes: HwptSelftest.size,
+      pageTable: 'generic',
+      nestedAttachNeedsVdevice,
+    };
   }
   const beforeVevents = has(IOMMU_VIOMMU_ALLOC) ? abi.IOMMU_TEST_OP_DEV_CHECK_CACHE : abi.IOMMU_TEST_OP_TRIGGER_IOPF;
   return {
@@ -50,5 +59,6 @@ export function mockRelease({ commands, behaviour }: Dialect): MockRelease {
     deviceFlags: flags | MOCK_FLAGS_DEVICE_HUGE_IOVA,
     hwptDataBytes: abi.HwptSelftest.end('iotlb'),
     pageTable: 'flat',
+    nestedAttachNeedsVdevice,
   };
 }

@@ -39,7 +39,7 @@ function describeNew(dialect: Dialect, previous: Dialect): string {
 function describeDialect(dialect: Dialect): string {
   const sections = [
     ['/dev/iommu', dialect.commands],
-    ['/dev/vfio/devices/vfioN', dialect.vfioCommands],
+    ['VFIO devices', dialect.vfioCommands],
   ] as const;
   const lines = sections.flatMap(([file, commands]) => [
     `${file}: ${commands.size} commands`,

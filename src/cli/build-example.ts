@@ -9,7 +9,14 @@ export function buildExample(name: string, defines: readonly string[]): string {
   try {
     const folder = compileOnce({
       sources,
-      flags: ['-O2', '-Wall', '-Wextra', ...defines.map((define) => `-D${define}`), `-I${path.join(sources, 'uapi')}`],
+      flags: [
+        '-O2',
+        '-Wall',
+        '-Wextra',
+        '-pthread',
+        ...defines.map((define) => `-D${define}`),
+        `-I${path.join(sources, 'uapi')}`,
+      ],
       outputs: { [name]: [`${name}.c`] },
       onCompile: () => process.stderr.write(`uiommufd: compiling examples/${name}.c\n`),
     });

@@ -7,6 +7,7 @@ import { type MachineDescription, parseMachine } from '../host/machine-descripti
 import { MachineError } from '../host/machine-error.ts';
 import { MOCK_MACHINE, MockMachine } from '../host/mock-machine.ts';
 import { PRESETS, preset } from '../host/presets.ts';
+import { DiskFile } from '../server/disk-file.ts';
 import { Server } from '../server/server.ts';
 import type { Tracer } from '../trace/events.ts';
 import { CliError } from './exit.ts';
@@ -53,7 +54,8 @@ function makeMachine(
   if (name === MOCK_MACHINE.name) return new MockMachine({ dialect, tracer });
   const description = loadMachine(name);
   const policy = vmidPolicy ? { ...description.policy, vmid: vmidPolicy } : description.policy;
-  return inOneSentence(name, () => new Machine({ ...description, policy }, { dialect, tracer }));
+  const openDisk = (path: string): DiskFile => new DiskFile(path);
+  return inOneSentence(name, () => new Machine({ ...description, policy }, { dialect, tracer, openDisk }));
 }
 
 /** A preset by its name, or a description from a file. */

@@ -4,6 +4,7 @@
  */
 import { fail } from '../abi/errno.ts';
 import { FRAME_BYTES, type PhysicalMemory } from '../memory/physical-memory.ts';
+import { mayFail } from './failure-points.ts';
 
 const ZERO_FRAME = new Uint8Array(FRAME_BYTES);
 
@@ -39,6 +40,7 @@ export class FrameAllocator {
 
   /** First frame of a zeroed block of 2^log2Frames frames, aligned to its size; ENOMEM when there is none. */
   allocate(log2Frames: number): number {
+    mayFail('table frames');
     let order = log2Frames;
     let frame = this.orders[order]?.take() ?? -1;
     while (frame < 0) {

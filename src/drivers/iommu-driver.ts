@@ -51,6 +51,28 @@ export interface ReservedRegion {
   readonly type: 'direct' | 'direct-relaxable' | 'reserved' | 'msi' | 'software-msi';
 }
 
+/** What a device asks for, as its IOMMU tells it. */
+export interface PageRequest {
+  /** IOMMU_PGFAULT_FLAGS_* */
+  readonly flags: number;
+  readonly pasid: number;
+  readonly group: number;
+  /** IOMMU_PGFAULT_PERM_* */
+  readonly permissions: number;
+  readonly address: bigint;
+}
+
+/** Answers a group of page requests: IOMMUFD_PAGE_RESP_* */
+export type Respond = (code: number) => void;
+
+/** Takes the page requests of one device. */
+export interface PageRequestSink {
+  /** `respond` is called once for each request that is the last of its group, and never for others. */
+  report(request: PageRequest, respond: Respond): void;
+  /** The IOMMU has lost requests: groups without their last one will not be complete any more. */
+  discardPartial(): void;
+}
+
 /** A kernel-managed page table. Ends with free(), after the last detach. */
 export interface PagingDomain {
   readonly kind: 'paging';
@@ -60,6 +82,8 @@ export interface PagingDomain {
   /** Bit n set: leaves of 2^n bytes exist. The lowest bit is the smallest alignment of a mapping. */
   readonly pageSizes: bigint;
   readonly aperture: Aperture;
+  /** Set by the core before any attach: somebody answers page requests of what is attached. */
+  handlesFaults?: boolean;
   /** Maps physically contiguous [pa, pa + length) at iova. All aligned to the smallest page size. ENOMEM when tables cannot be had. */
   map(iova: bigint, pa: number, length: number, prot: number): void;
   /** Unmaps exactly [iova, iova + length), which was mapped, and invalidates it everywhere the domain is in use before it returns. */
@@ -77,6 +101,8 @@ export interface PagingDomain {
 export interface NestedDomain {
   readonly kind: 'nested';
   readonly parent: PagingDomain;
+  /** As of a paging domain. */
+  handlesFaults?: boolean;
   /** Present when the driver takes invalidations on the nested HWPT itself; absent means EOPNOTSUPP. */
   invalidate?(commands: UserDataArray): InvalidateResult;
   free(): void;
@@ -134,6 +160,8 @@ export interface DriverDevice {
   readonly hwCapabilities: bigint;
   /** DMA of this device always snoops caches (IOMMU_CAP_CACHE_COHERENCY); VFIO refuses to bind without it. */
   readonly cacheCoherent: boolean;
+  /** Where page requests go while the device is bound; set by the core. Drivers without page requests ignore it. */
+  pageRequests?: PageRequestSink | null;
   reservedRegions(): ReservedRegion[];
   /** GET_HW_INFO: EOPNOTSUPP for a `type` other than 0 (default) and the driver's own. */
   hwInfo(type: number): { type: number; data: Uint8Array };
@@ -147,7 +175,9 @@ export interface DriverDevice {
   allocViommu(type: number, parent: PagingDomain, data: UserData | null): DriverViommu;
   /**
    * Attaches `domain` (or blocks all DMA with null), replacing what was there without a window in between.
-   * EINVAL when the domain does not fit this device; ENOENT when a nested domain needs a vDEVICE that does not exist.
+   * EINVAL when the domain does not fit this device; ENOENT when a nested domain needs a vDEVICE that does not exist;
+   * EBUSY when the domain leaves no place for PASIDs that are attached.
+   * @param pasid 0 for requests without one
    */
   attach(domain: Domain | null, pasid: number): void;
 }

@@ -48,7 +48,7 @@ describe('a machine description', () => {
       'policy.vmidOverride: 300 found, expected at most 255 (vmid16 of smmu3.0x000000002b400000)',
       (m) => (m.policy = { vmidOverride: 300 }),
     ],
-    ['iommus[0].stallModel: 0 found, expected 1', (m) => (m.iommus[0]!.stallModel = 0)],
+    ['iommus[0].stallModel: 3 found, expected one of 0, 1, 2', (m) => (m.iommus[0]!.stallModel = 3)],
     ['iommus[0].sidSize: 33 found, expected at most 32', (m) => (m.iommus[0]!.sidSize = 33)],
     ['iommus[0].sidSize: 1.5 found, expected a whole number', (m) => (m.iommus[0]!.sidSize = 1.5)],
     ['iommus[0].ats: "yes" found, expected a boolean', (m) => (m.iommus[0]!.ats = 'yes')],
@@ -141,7 +141,7 @@ describe('presets', () => {
 
   it('answer an unknown name with those that there are', () => {
     expect(() => preset('grace')).toThrow(
-      'machine: "grace" found, expected one of two-smmus, two-smmus-fragmented, one-smmu',
+      'machine: "grace" found, expected one of two-smmus, two-smmus-fragmented, two-smmus-nvme, one-smmu',
     );
     expect(() => preset('toString')).toThrow('expected one of');
   });

@@ -57,17 +57,32 @@ const Smmuv3 = z.strictObject({
   twoLevelStreamTable: flag(DEFAULT_SETTINGS.twoLevelStreamTable, 'takes two-level stream tables (IDR0.ST_LEVEL)'),
   twoLevelCdTable: flag(DEFAULT_SETTINGS.twoLevelCdTable, 'takes two-level tables of context descriptors (IDR0.CD2L)'),
   ril: flag(DEFAULT_SETTINGS.ril, 'range invalidation (IDR3.RIL)'),
+  termModel: z
+    .literal([0, 1])
+    .default(DEFAULT_SETTINGS.termModel)
+    .describe('IDR0.TERM_MODEL: what faults and ends aborts (1), or software may let it pass as though done (0)'),
   stallModel: z
-    .literal(1)
-    .default(1)
-    .describe('IDR0.STALL_MODEL: faulting transactions end, none stalls; the only model that is supported yet'),
+    .literal([0, 1, 2])
+    .default(DEFAULT_SETTINGS.stallModel)
+    .describe('IDR0.STALL_MODEL: faulting transactions may stall (0), never stall (1), always stall (2)'),
+  stallMax: whole(1, 0xffff, DEFAULT_SETTINGS.stallMax, 'transactions that are stalled at a time (IDR5.STALL_MAX)'),
   bbml: z.literal([0, 1, 2]).default(DEFAULT_SETTINGS.bbml).describe('level of break-before-make (IDR3.BBML)'),
   had: flag(DEFAULT_SETTINGS.had, 'CDs may switch hierarchical permissions off (IDR3.HAD)'),
+  httu: z
+    .literal([0, 1, 2])
+    .default(DEFAULT_SETTINGS.httu)
+    .describe('IDR0.HTTU: sets access flags (1), and dirty state too (2), which dirty tracking needs'),
   ats: flag(DEFAULT_SETTINGS.ats, 'devices may ask for translations and cache them (IDR0.ATS)'),
   pri: flag(DEFAULT_SETTINGS.pri, 'has a queue for page requests (IDR0.PRI); needs ats'),
   iotlbEntries: capacity(DEFAULT_SETTINGS.iotlbEntries, 'capacity of the IOTLB in entries, each a page or block'),
   steEntries: capacity(DEFAULT_SETTINGS.steEntries, 'capacity of the cache of stream table entries'),
   cdEntries: capacity(DEFAULT_SETTINGS.cdEntries, 'capacity of the cache of context descriptors'),
+});
+
+const Namespace = z.strictObject({
+  sizeMiB: whole(1, 65536, 256, 'size of one in memory; it takes what is written'),
+  file: z.string().min(1).optional().describe('a file that has the data, for a namespace of its size'),
+  blockBytes: z.literal([512, 4096]).default(512).describe('bytes of a logical block'),
 });
 
 const PciFunction = z.strictObject({
@@ -76,7 +91,9 @@ const PciFunction = z.strictObject({
   model: z
     .literal(Object.keys(FUNCTION_KINDS))
     .default('ioat')
-    .describe('what it does: a copy engine like that of Intel (IOAT), or one that touches what it is told to'),
+    .describe(
+      'what it does: a copy engine like that of Intel (IOAT), one that touches what it is told to, or a disk (NVMe)',
+    ),
   streamId: z
     .int()
     .min(0)
@@ -84,8 +101,22 @@ const PciFunction = z.strictObject({
     .optional()
     .describe('its number at the IOMMU; its BDF when absent'),
   ats: flag(true, 'has a translation cache of its own, and uses it when the IOMMU has ATS too'),
-  pri: flag(false, 'shows the PRI capability; needs ats'),
+  pri: flag(false, 'can request pages that it finds not mapped (PRI); needs ats'),
+  canStall: flag(
+    false,
+    'an integrated endpoint whose transactions may stall: the host then has its faults stall, where the SMMU can',
+  ),
   pasidBits: whole(0, 20, 0, 'bits of a PASID; 0 without PASIDs'),
+  mmap: flag(
+    true,
+    'programs may map its BARs: each load and store then traps; false for KVM, which cannot give a guest such memory',
+  ),
+  namespaces: z
+    .array(Namespace)
+    .min(1)
+    .max(32)
+    .optional()
+    .describe('what an nvme function holds; one of 256 MiB in memory when absent'),
 });
 
 const Policy = z.strictObject({
@@ -206,6 +237,9 @@ function checkFunctions({ iommus, functions }: MachineDescription): void {
     const clash = functions.findIndex((other) => other.iommu === fn.iommu && streamOf(other) === stream);
     if (clash < i) {
       throw new MachineError(`${key}.streamId: ${stream} found, expected another one than functions[${clash}] has`);
+    }
+    if (fn.namespaces && fn.model !== 'nvme') {
+      throw new MachineError(`${key}.namespaces: found, expected none when model is "${fn.model}"`);
     }
     if (fn.pri && !fn.ats) throw new MachineError(`${key}.pri: true found, expected false when ats is false`);
   }

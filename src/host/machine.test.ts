@@ -13,9 +13,12 @@ describe('a machine', () => {
     expect(Object.values(machine.leftovers()).filter((count) => count !== 0)).toEqual([]);
   });
 
-  it('has a node for iommufd and one for each device', () => {
+  it('has a node for iommufd, for the container, for each group and each device', () => {
     expect(machineOf('two-smmus').deviceNodes).toEqual([
       { path: '/dev/iommu', major: 10, minor: 127 },
+      { path: '/dev/vfio/vfio', major: 10, minor: 196, mode: 0o666 },
+      { path: '/dev/vfio/0', major: 510, minor: 0 },
+      { path: '/dev/vfio/1', major: 510, minor: 1 },
       { path: '/dev/vfio/devices/vfio0', major: 511, minor: 0 },
       { path: '/dev/vfio/devices/vfio1', major: 511, minor: 1 },
     ]);
@@ -25,14 +28,17 @@ describe('a machine', () => {
     const machine = machineOf('two-smmus');
     expect(machine.open('/dev/iommu').kind).toBe('iommufd');
     expect(machine.open('/dev/vfio/devices/vfio1').kind).toBe('vfio-device');
-    for (const path of ['/dev/vfio/vfio', '/dev/vfio/0', '/dev/vfio/devices/vfio2', '']) {
+    expect(machine.open('/dev/vfio/vfio').kind).toBe('iommufd');
+    expect(machine.open('/dev/vfio/0').kind).toBe('vfio-group');
+    for (const path of ['/dev/vfio/2', '/dev/vfio/noiommu-0', '/dev/vfio/devices/vfio2', '']) {
       expect(() => machine.open(path), path).toThrow('ENOENT');
     }
   });
 
-  it('has no device nodes in a release that had only groups', () => {
+  it('has no nodes of single devices in a release that had only groups', () => {
     const machine = machineOf('two-smmus', 'linux-6.5');
-    expect(machine.deviceNodes.map(({ path }) => path)).toEqual(['/dev/iommu']);
+    const paths = machine.deviceNodes.map(({ path }) => path);
+    expect(paths).toEqual(['/dev/iommu', '/dev/vfio/vfio', '/dev/vfio/0', '/dev/vfio/1']);
     expect(machine.sysfs.some(({ path }) => path.includes('/vfio-dev/'))).toBe(false);
   });
 

@@ -12,12 +12,15 @@ import { FUNCTION_KINDS } from '../hardware/pci/function-kinds.ts';
 import { PciFunction } from '../hardware/pci/pci-function.ts';
 import { DEFAULT_SETTINGS } from '../hardware/smmuv3/settings.ts';
 import { Smmu } from '../hardware/smmuv3/smmu.ts';
+import { STALL_MODEL_STALL } from '../hardware/smmuv3/spec/registers.ts';
 import { IommufdContext } from '../iommufd/context.ts';
 import type { OpenFile } from '../iommufd/file.ts';
 import { PhysicalMemory, SLOT_FRAMES } from '../memory/physical-memory.ts';
 import { PinnedMemory } from '../memory/pinned-memory.ts';
 import { SILENT, type Tracer } from '../trace/events.ts';
 import { VfioDevice } from '../vfio/device.ts';
+import { VfioGroup } from '../vfio/group.ts';
+import { disksOf, type OpenDisk } from './disks.ts';
 import {
   type FunctionDescription,
   type MachineDescription,
@@ -35,12 +38,16 @@ export interface MachineOptions {
   /** The newest release's when absent. */
   readonly dialect?: Dialect;
   readonly tracer?: Tracer;
+  /** Opens the files of namespaces; without it there are none. */
+  readonly openDisk?: OpenDisk;
 }
 
 export interface DeviceNode {
   readonly path: string;
   readonly major: number;
   readonly minor: number;
+  /** Permission bits; 0o600 when absent. */
+  readonly mode?: number;
 }
 
 /** An SMMU and its driver. */
@@ -55,7 +62,10 @@ const SMMU_BYTES = 0x20000;
 
 /** Kernels give these out at run time; a machine's are always the same. */
 const IOMMU_NODE: DeviceNode = { path: '/dev/iommu', major: 10, minor: 127 };
+/** An iommufd too, as with CONFIG_IOMMUFD_VFIO_CONTAINER; but BARs can be mapped into it, as with CONFIG_VFIO_CONTAINER. */
+const CONTAINER_NODE: DeviceNode = { path: '/dev/vfio/vfio', major: 10, minor: 196, mode: 0o666 };
 const VFIO_MAJOR = 511;
+const GROUP_MAJOR = 510;
 const FIRST_INTERRUPT_LINE = 32;
 
 export class Machine {
@@ -64,12 +74,14 @@ export class Machine {
   readonly pinned: PinnedMemory;
   readonly clock: Clock;
   readonly iommus: readonly MachineIommu[];
+  readonly groups: readonly VfioGroup[];
   readonly devices: readonly VfioDevice[];
   readonly deviceNodes: readonly DeviceNode[];
   readonly sysfs: readonly SysfsEntry[];
   readonly ownedRoots: readonly string[];
   private readonly description: MachineDescription;
   private readonly tracer: Tracer;
+  private readonly openDisk: OpenDisk | undefined;
   private readonly registers: MmioWindow;
   private readonly frames: FrameAllocator;
   private readonly contexts: OpenContexts;
@@ -80,6 +92,7 @@ export class Machine {
     this.description = description;
     this.dialect = options.dialect ?? dialect(DEFAULT_DIALECT);
     this.tracer = options.tracer ?? SILENT;
+    this.openDisk = options.openDisk;
     this.clock = new Clock();
     this.memory = new PhysicalMemory();
     this.registers = new MmioWindow(FIRST_BAR);
@@ -92,22 +105,24 @@ export class Machine {
     this.pinned = new PinnedMemory(this.memory, fragmentSeed === undefined ? window : { ...window, fragmentSeed });
 
     this.iommus = description.iommus.map((smmu) => this.makeIommu(smmu));
-    const functions = description.functions.map((fn) => this.makeFunction(fn));
+    const functions = description.functions.map((fn, index) => this.makeFunction(fn, index));
     this.probedFrames = this.frames.used;
+    this.groups = functions.map((_, index) => new VfioGroup(index, GROUP_MAJOR, this.tracer));
     this.devices = this.makeDevices(functions);
     const shown = functions.map((made, index) => this.show(made, index));
     const names = this.iommus.map(({ name }) => name);
-    this.deviceNodes = [IOMMU_NODE, ...this.devices.map(({ path, node }) => ({ path, ...node }))];
+    const nodes = [...this.groups, ...this.devices.filter(({ hasNode }) => hasNode)];
+    this.deviceNodes = [IOMMU_NODE, CONTAINER_NODE, ...nodes.map(({ path, node }) => ({ path, ...node }))];
     this.sysfs = sysfsEntries(names, shown);
     this.ownedRoots = [IOMMU_NODE.path, '/dev/vfio', ...sysfsRoots(names, shown)];
   }
 
   /** Opens a device node. ENOENT when there is none of that name. */
   open(path: string): OpenFile {
-    if (path === IOMMU_NODE.path) return this.openIommufd();
-    const device = this.devices.find((candidate) => candidate.path === path);
-    if (!device) throw fail('ENOENT', `${path} is not a device of this machine`);
-    return device.open();
+    const node = this.deviceNodes.find((candidate) => candidate.path === path);
+    if (!node) throw fail('ENOENT', `${path} is not a device of this machine`);
+    if (node === IOMMU_NODE || node === CONTAINER_NODE) return this.openIommufd(node);
+    return [...this.groups, ...this.devices].find((candidate) => candidate.path === path)!.open();
   }
 
   /** Runs what is queued on the clock: interrupts, for one. */
@@ -130,13 +145,17 @@ export class Machine {
     return counts;
   }
 
-  private openIommufd(): IommufdContext {
+  /** Through /dev/vfio/vfio what is pinned is accounted for as VFIO does: to the process. */
+  private openIommufd(node: DeviceNode): IommufdContext {
     const { dialect: spoken, pinned, tracer } = this;
     const { oneViommuPerPiommu, memlock } = this.description.policy;
     const context = new IommufdContext({
       dialect: spoken,
       host: { pinned, tracer, oneViommuPerPiommu, enforceMemlock: memlock === 'enforced' },
-      device: IOMMU_NODE,
+      path: node.path,
+      device: node,
+      rlimitMode: node === CONTAINER_NODE ? 1 : 0,
+      mapsRegisters: node === CONTAINER_NODE,
     });
     return this.contexts.add(context);
   }
@@ -165,29 +184,43 @@ export class Machine {
     return { name, smmu, driver };
   }
 
-  private makeFunction(description: FunctionDescription): MadeFunction {
+  private makeFunction(description: FunctionDescription, index: number): MadeFunction {
     const { memory, clock, tracer } = this;
-    const { bdf, model, ats, pri, pasidBits } = description;
+    const { bdf, model, ats, pri, pasidBits, canStall } = description;
     const iommu = this.iommus.findIndex(({ name }) => name === description.iommu);
     const { smmu, driver } = this.iommus[iommu]!;
     const stream = streamOf(description);
     const kind = FUNCTION_KINDS[model]!;
-    const fn = new PciFunction({ name: bdf, kind, iommu: smmu, stream, memory, clock, tracer, ats, pri, pasidBits });
-    smmu.attachAtc(stream, fn.atc);
+    const fn = new PciFunction({
+      name: bdf,
+      kind,
+      iommu: smmu,
+      stream,
+      memory,
+      clock,
+      tracer,
+      ats,
+      pri,
+      pasidBits,
+      disks: disksOf(description, `functions[${index}]`, this.openDisk),
+      // Where the SMMU knows nothing but stalls, everything behind it has to bear them.
+      canStall: canStall || smmu.settings.stallModel === STALL_MODEL_STALL,
+    });
+    smmu.attachAtc(stream, fn.dma);
     const barAddress = this.registers.placeBar(kind.identity.bar0Bytes, fn);
     fn.writeConfig(fn.config.offsetOf('BAR0'), 4, barAddress);
     const device = driver.probeDevice({
       streamId: stream,
       name: bdf,
-      ats: ats ? { supported: true, enable: (on) => fn.enableAts(on) } : null,
+      ats: ats ? { enable: (on) => fn.enableAts(on) } : null,
+      pri: pri ? { enable: (on) => fn.enablePri(on) } : null,
+      canStall,
       pasid: pasidBits ? { bits: pasidBits, enable: (on) => fn.enablePasid(on) } : null,
     });
     return { fn, device, iommu, barAddress };
   }
 
-  /** None in dialects of releases that had only groups. */
   private makeDevices(functions: readonly MadeFunction[]): VfioDevice[] {
-    if (this.dialect.vfioCommands.size === 0) return [];
     const buses = new Map<string, VfioDevice[]>();
     return functions.map(({ fn, device }, index) => {
       const address = parseBdf(fn.name);
@@ -201,13 +234,15 @@ export class Machine {
         fn,
         address,
         driver: device,
-        group: device,
+        group: this.groups[index]!,
+        barsMappable: this.description.functions[index]!.mmap,
         dialect: spoken,
         bus,
         tracer,
       };
       const made = new VfioDevice(options);
       bus.push(made);
+      made.group.devices.push(made);
       return made;
     });
   }
@@ -216,8 +251,8 @@ export class Machine {
     return {
       fn,
       address: parseBdf(fn.name),
-      vfio: this.devices.length ? { index, major: VFIO_MAJOR } : null,
-      group: index,
+      vfio: this.devices[index]!.hasNode ? { index, major: VFIO_MAJOR } : null,
+      group: this.groups[index]!,
       iommu,
       barAddress,
       interruptLine: FIRST_INTERRUPT_LINE + index,

@@ -28,14 +28,33 @@ export const PRESETS: Readonly<Record<string, Preset>> = {
     summary: 'the same, with the pages of programs scattered over physical memory',
     machine: { memory: { fragmentSeed: 1 }, iommus: [FIRST_SMMU, SECOND_SMMU], functions: [...ONE_EACH] },
   },
-  'one-smmu': {
-    summary: 'one SMMUv3 with two DMA engines, one of them without ATS, and a DMA probe with ATS and PASIDs',
+  'two-smmus-nvme': {
+    summary: 'two SMMUv3 with an NVMe controller (256 MiB in memory) behind each',
     machine: {
-      iommus: [FIRST_SMMU],
+      iommus: [FIRST_SMMU, SECOND_SMMU],
+      functions: ONE_EACH.map((fn) => ({ ...fn, model: 'nvme' })),
+    },
+  },
+  'one-smmu': {
+    summary:
+      'one SMMUv3 that tracks dirty pages, with two DMA engines, one of them without ATS, and a DMA probe with ATS and PASIDs',
+    machine: {
+      iommus: [{ ...FIRST_SMMU, httu: 2 }],
       functions: [
         { bdf: '0000:01:00.0', iommu: FIRST_NAME, model: 'ioat', ats: true },
         { bdf: '0000:02:00.0', iommu: FIRST_NAME, model: 'ioat', ats: false },
         { bdf: '0000:03:00.0', iommu: FIRST_NAME, model: 'dma-probe', ats: true, pasidBits: 8 },
+      ],
+    },
+  },
+  'page-faults': {
+    summary:
+      'one SMMUv3 with two DMA probes with PASIDs whose faults can be answered: an integrated one that stalls, and one with ATS and PRI',
+    machine: {
+      iommus: [{ ...FIRST_SMMU, stallModel: 0 }],
+      functions: [
+        { bdf: '0000:01:00.0', iommu: FIRST_NAME, model: 'dma-probe', ats: false, canStall: true, pasidBits: 8 },
+        { bdf: '0000:02:00.0', iommu: FIRST_NAME, model: 'dma-probe', ats: true, pri: true, pasidBits: 8 },
       ],
     },
   },

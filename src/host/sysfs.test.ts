@@ -54,6 +54,9 @@ describe('sysfs', () => {
   it('leads from the device to its group, and back', () => {
     expect(realpath(`${DEVICE}/iommu_group`)).toBe('/sys/kernel/iommu_groups/0');
     expect(realpath('/sys/kernel/iommu_groups/0/devices/0000:01:00.0')).toBe(realpath(DEVICE));
+    expect(children('/sys/kernel/iommu_groups')).toEqual(['0', '1']);
+    expect(content('/sys/class/vfio/1/dev')).toBe('510:1\n');
+    expect(machine.deviceNodes).toContainEqual({ path: '/dev/vfio/1', major: 510, minor: 1 });
     expect(content(`${DEVICE}/iommu_group/reserved_regions`)).toBe('0x0000000008000000 0x00000000080fffff msi\n');
   });
 

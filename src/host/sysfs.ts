@@ -2,6 +2,7 @@
 import type { ReservedRegion } from '../drivers/iommu-driver.ts';
 import type { PciFunction } from '../hardware/pci/pci-function.ts';
 import type { PciAddress } from '../vfio/device.ts';
+import type { VfioGroup } from '../vfio/group.ts';
 import { hexDigits } from './pci-address.ts';
 
 /** Structurally what a server serves. */
@@ -16,7 +17,7 @@ export interface SysfsFunction {
   readonly address: PciAddress;
   /** N of vfioN; null when the dialect's release has no such devices. */
   readonly vfio: { readonly index: number; readonly major: number } | null;
-  readonly group: number;
+  readonly group: Pick<VfioGroup, 'number' | 'node'>;
   /** Index into the IOMMUs. */
   readonly iommu: number;
   readonly barAddress: number;
@@ -28,6 +29,8 @@ const BUS = '/sys/bus/pci';
 const DRIVER = `${BUS}/drivers/vfio-pci`;
 const CLASS_IOMMU = '/sys/class/iommu';
 const CLASS_VFIO = '/sys/class/vfio-dev';
+const CLASS_GROUP = '/sys/class/vfio';
+const VIRTUAL_GROUP = '/sys/devices/virtual/vfio';
 const GROUPS = '/sys/kernel/iommu_groups';
 const PLATFORM = '/sys/devices/platform';
 
@@ -37,9 +40,12 @@ const RESOURCE_MEMORY_64 = 0x140204;
 
 export function sysfsEntries(iommus: readonly string[], functions: readonly SysfsFunction[]): SysfsEntry[] {
   return [
-    ...[`${BUS}/devices`, DRIVER, CLASS_IOMMU, CLASS_VFIO, GROUPS].map((path) => ({ path, kind: 'dir' }) as const),
+    ...[`${BUS}/devices`, DRIVER, CLASS_IOMMU, CLASS_VFIO, CLASS_GROUP, GROUPS].map(
+      (path) => ({ path, kind: 'dir' }) as const,
+    ),
     ...iommus.flatMap((name, index) => iommuEntries(name, index)),
     ...functions.flatMap((fn) => functionEntries(fn, iommus[fn.iommu]!)),
+    ...[...new Set(functions.map(({ group }) => group))].flatMap(groupEntries),
   ];
 }
 
@@ -49,7 +55,8 @@ export function sysfsEntries(iommus: readonly string[], functions: readonly Sysf
  */
 export function sysfsRoots(iommus: readonly string[], functions: readonly SysfsFunction[]): string[] {
   const segments = new Set(functions.map(({ address }) => hostBridge(address)));
-  return [BUS, CLASS_IOMMU, CLASS_VFIO, GROUPS, ...segments, ...iommus.map((_, index) => platformDevice(index))];
+  const classes = [CLASS_IOMMU, CLASS_VFIO, CLASS_GROUP, VIRTUAL_GROUP];
+  return [BUS, ...classes, GROUPS, ...segments, ...iommus.map((_, index) => platformDevice(index))];
 }
 
 const platformDevice = (index: number): string => `${PLATFORM}/uiommufd.arm-smmu-v3.${index}.auto`;
@@ -75,7 +82,7 @@ function iommuEntries(name: string, index: number): SysfsEntry[] {
 function functionEntries(of: SysfsFunction, iommu: string): SysfsEntry[] {
   const { fn, group } = of;
   const path = devicePath(of);
-  const groupPath = `${GROUPS}/${group}`;
+  const groupPath = `${GROUPS}/${group.number}`;
   return [
     ...attributes(of, path),
     link(`${BUS}/devices/${fn.name}`, path),
@@ -89,6 +96,16 @@ function functionEntries(of: SysfsFunction, iommu: string): SysfsEntry[] {
     file(`${groupPath}/type`, 'DMA\n'),
     file(`${groupPath}/reserved_regions`, of.reserved.map(reservedLine).join('')),
     ...(of.vfio ? vfioEntries(of.vfio, path) : []),
+  ];
+}
+
+function groupEntries({ number, node: { major, minor } }: SysfsFunction['group']): SysfsEntry[] {
+  const path = `${VIRTUAL_GROUP}/${number}`;
+  return [
+    file(`${path}/dev`, `${major}:${minor}\n`),
+    file(`${path}/uevent`, `MAJOR=${major}\nMINOR=${minor}\nDEVNAME=vfio/${number}\n`),
+    link(`${path}/subsystem`, CLASS_GROUP),
+    link(`${CLASS_GROUP}/${number}`, path),
   ];
 }
 

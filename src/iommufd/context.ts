@@ -33,14 +33,20 @@ export interface IommufdHost {
 export interface IommufdOptions {
   readonly dialect: Dialect;
   readonly host: IommufdHost;
-  /** Of the character device. */
+  /** The device node that was opened: '/dev/iommu' by default. */
+  readonly path?: string;
   readonly device?: { readonly major: number; readonly minor: number };
+  /** Whom pinned memory is accounted to at first: 0 the user (the default), 1 the process, as VFIO does. */
+  readonly rlimitMode?: 0 | 1;
+  /** MAP_DMA of type 1 takes mapped registers of devices too, as VFIO's own container does; by default it does not. */
+  readonly mapsRegisters?: boolean;
 }
 
 const MAP_SHARED = 1;
 const PROT_EXEC = 4;
 
 export class IommufdContext implements OpenFile {
+  readonly path: string;
   readonly device: { readonly major: number; readonly minor: number };
   readonly dialect: Dialect;
   readonly host: IommufdHost;
@@ -55,11 +61,21 @@ export class IommufdContext implements OpenFile {
   vfioIoas: Ioas | null;
   /** Whom pinned memory is accounted to: 0 the user, 1 the process. */
   rlimitMode: 0 | 1;
+  readonly mapsRegisters: boolean;
   onPollChange: (() => void) | null;
   private holders: number;
 
-  constructor({ dialect, host, device = { major: 10, minor: 127 } }: IommufdOptions) {
+  constructor(options: IommufdOptions) {
+    const {
+      dialect,
+      host,
+      path = '/dev/iommu',
+      device = { major: 10, minor: 127 },
+      rlimitMode = 0,
+      mapsRegisters = false,
+    } = options;
     mayFail('the iommufd');
+    this.path = path;
     this.device = device;
     this.dialect = dialect;
     this.host = host;
@@ -68,7 +84,8 @@ export class IommufdContext implements OpenFile {
     this.mmapRegions = new MmapRegions(this);
     this.lastCommand = Math.max(...dialect.commands.keys());
     this.vfioIoas = null;
-    this.rlimitMode = 0;
+    this.rlimitMode = rlimitMode;
+    this.mapsRegisters = mapsRegisters;
     this.onPollChange = null;
     this.holders = 1;
   }

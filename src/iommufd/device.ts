@@ -4,10 +4,10 @@
  */
 import { Errno, fail } from '../abi/errno.ts';
 import { mayFail } from '../drivers/failure-points.ts';
-import type { DriverDevice } from '../drivers/iommu-driver.ts';
+import type { DriverDevice, PageRequest } from '../drivers/iommu-driver.ts';
 import { allOrNothing } from './all-or-nothing.ts';
 import type { IommufdContext } from './context.ts';
-import type { PageRequest } from './fault-queue.ts';
+import { reportPageRequest } from './fault-queue.ts';
 import { claimDma, DeviceGroup, NO_PASID, releaseDma } from './group.ts';
 import { type Hwpt, HwptNested } from './hwpt-nested.ts';
 import { HwptPaging } from './hwpt-paging.ts';
@@ -21,8 +21,8 @@ export class IommufdDevice extends IommufdObject {
   readonly group: DeviceGroup;
   /** What binds it, in words: 'vfio0'. */
   readonly owner: string;
-  /** What a vIOMMU knows it by. */
-  virtualId: VirtualId | null;
+  /** What vIOMMUs know it by: one, or in some releases any number. */
+  readonly virtualIds: Set<VirtualId>;
   /** Those of groups whose last one has not come yet. */
   pageRequests: PageRequest[];
   private readonly holdsContext: boolean;
@@ -39,7 +39,7 @@ export class IommufdDevice extends IommufdObject {
     this.physical = physical;
     this.owner = owner;
     this.group = group;
-    this.virtualId = null;
+    this.virtualIds = new Set();
     this.pageRequests = [];
     this.holdsContext = holdsContext;
   }
@@ -64,6 +64,12 @@ export class IommufdDevice extends IommufdObject {
     const device = new IommufdDevice(context, physical, owner, group, holdsContext);
     context.objects.reserve(device);
     context.objects.publish(device);
+    physical.pageRequests = {
+      report: (request, respond) => reportPageRequest(device, request, respond),
+      discardPartial: () => {
+        device.pageRequests = [];
+      },
+    };
     if (holdsContext) context.hold();
     return use(device);
   }
@@ -74,14 +80,17 @@ export class IommufdDevice extends IommufdObject {
 
   /** Ends bind(), after the last detach. A vDEVICE of it goes first, and its ID is not used again. */
   unbind(): void {
-    if (this.virtualId?.vdevice) this.virtualId.vdevice.deviceGoes();
-    else this.virtualId?.unset();
+    for (const virtualId of this.virtualIds) {
+      if (virtualId.vdevice) virtualId.vdevice.deviceGoes();
+      else virtualId.unset();
+    }
     unuse(this);
     this.context.objects.remove(this.id);
     if (this.holdsContext) this.context.drop();
   }
 
   destroy(): void {
+    this.physical.pageRequests = null;
     this.group.leave();
     releaseDma(this.group.key);
   }
@@ -208,6 +217,7 @@ export class IommufdDevice extends IommufdObject {
       if (moves) device.unreserve(old);
       use(hwpt);
       this.put(old);
+      device.forgetPartialGroups();
     }
   }
 
@@ -220,9 +230,16 @@ export class IommufdDevice extends IommufdObject {
       this.group.attachments.delete(pasid);
       attachment.hwpt.faultQueue?.abandon(attachment);
     }
+    this.forgetPartialGroups();
     if (pasid === NO_PASID) this.unreserve(attachment.hwpt);
     this.put(attachment.hwpt);
     return true;
+  }
+
+  /** When nothing is left that has its page requests answered, those whose group is not complete are forgotten. */
+  private forgetPartialGroups(): void {
+    for (const { devices, hwpt } of this.group.attachments.values()) if (devices.has(this) && hwpt.faultQueue) return;
+    this.pageRequests = [];
   }
 
   private translateBy(hwpt: Hwpt, pasid: number, reserve: boolean): void {

@@ -3,6 +3,7 @@ import { COMMAND_BUFFER_SIZE, type CommandLayout } from '../abi/dialects.ts';
 import { fail } from '../abi/errno.ts';
 import { IOMMUFD_CMD_BASE } from '../abi/ioctl.ts';
 import { IOMMU_TEST_CMD } from '../abi/iommufd-test.ts';
+import { TYPE1_COMMANDS } from '../abi/vfio-commands.ts';
 import { ioasChangeProcess } from './change-process.ts';
 import { Command, type Handler } from './command.ts';
 import type { IommufdContext } from './context.ts';
@@ -18,7 +19,7 @@ import { hwptInvalidate } from './invalidate.ts';
 import { ioasAlloc, ioasAllowIovas, ioasCopy, ioasIovaRanges, ioasMap, ioasUnmap } from './ioas.ts';
 import { ioasMapFile } from './map-file.ts';
 import { option } from './option.ts';
-import { traced } from './traced.ts';
+import { traced, tracedIoctl } from './traced.ts';
 import { UNSUPPORTED_COMMANDS, unsupported } from './unsupported.ts';
 import { copyStruct, readUser } from './user-memory.ts';
 import { vdeviceAlloc, viommuSetVdevId, viommuUnsetVdevId } from './vdevice.ts';
@@ -76,12 +77,23 @@ export function dispatch(
   address: bigint,
 ): number | Promise<number> {
   const { tracer } = context.host;
+  if (!isIommufd(context, command)) {
+    const struct = TYPE1_COMMANDS.get(command)?.struct ?? null;
+    const traceCall = { file: context.path, command, struct, arg: address };
+    return tracedIoctl(tracer, caller, traceCall, () => type1Ioctl(context, caller, command, address));
+  }
   const call: Call = { struct: '', before: NO_BYTES, after: NO_BYTES };
   return traced(
     tracer,
     () => execute(context, caller, command, address, tracer.on ? call : null),
-    (result, reason) => ({ type: 'ioctl', pid: caller.pid, file: '/dev/iommu', command, ...call, result, reason }),
+    (result, reason) => ({ type: 'ioctl', pid: caller.pid, file: context.path, command, ...call, result, reason }),
   );
+}
+
+/** Its low byte alone says whose a number is. */
+function isIommufd({ lastCommand }: IommufdContext, command: number): boolean {
+  const nr = command & 0xff;
+  return nr >= IOMMUFD_CMD_BASE && nr <= lastCommand;
 }
 
 function execute(
@@ -91,13 +103,11 @@ function execute(
   address: bigint,
   call: Call | null,
 ): number | Promise<number> {
-  const nr = number & 0xff;
-  if (nr < IOMMUFD_CMD_BASE || nr > context.lastCommand) return type1Ioctl(context, caller, number, address);
   const sizeBytes = new Uint8Array(SIZE_BYTES);
   readUser(caller.memory, address, sizeBytes);
   const size = new DataView(sizeBytes.buffer).getUint32(0, true);
 
-  const layout = context.dialect.commands.get(nr);
+  const layout = context.dialect.commands.get(number & 0xff);
   if (layout?.command !== number) throw fail('ENOTTY', `${hex(number)} is no command of ${context.dialect.name}`);
   if (call) call.struct = layout.struct!.structName;
   const bytes = copyCommand(caller, address, size, layout);

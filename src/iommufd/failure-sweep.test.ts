@@ -3,8 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { DEFAULT_DIALECT, dialect } from '../abi/dialects.ts';
 import * as uapi from '../abi/iommufd.ts';
 import * as test from '../abi/iommufd-test.ts';
+import * as vfio from '../abi/vfio-type1.ts';
 import { FailurePoints } from '../drivers/failure-points.ts';
 import { MockProgram } from './test-command/testing.ts';
+import { FakeFile } from './testing.ts';
 import { U64_MAX } from './u64.ts';
 
 const IOVA = 0x100_0000n;
@@ -12,6 +14,7 @@ const PAGE = 0x1000n;
 const ALLOC_PASID = uapi.IOMMU_HWPT_ALLOC_PASID;
 const SELFTEST = { dataType: test.IOMMU_HWPT_DATA_SELFTEST, dataLen: test.HwptSelftest.size };
 const VIRTUAL_ID = 7n;
+const MEMFD = 50;
 
 /** A program with one object of every kind. `device` is attached to the IOAS, `ioas2` and `parent` to nothing. */
 async function world() {
@@ -85,6 +88,14 @@ const COMMANDS: Readonly<Record<string, readonly Scenario[]>> = {
   IOMMU_IOAS_COPY: [
     ({ program, ioas, ioas2 }) =>
       program.ok(uapi.IOMMU_IOAS_COPY, uapi.IoasCopy, {
+        flags: 6 | test.MOCK_FLAGS_ACCESS_SYZ,
+        dstIoasId: ioas,
+        srcIoasId: ioas2,
+        length: 0x1000n,
+        srcIova: 1n,
+      }),
+    ({ program, ioas, ioas2 }) =>
+      program.ok(uapi.IOMMU_IOAS_COPY, uapi.IoasCopy, {
         flags: 6,
         dstIoasId: ioas,
         srcIoasId: ioas2,
@@ -118,7 +129,19 @@ const COMMANDS: Readonly<Record<string, readonly Scenario[]>> = {
       },
     },
   ],
-  IOMMU_IOAS_CHANGE_PROCESS: [],
+  IOMMU_IOAS_CHANGE_PROCESS: [
+    {
+      // Only memory of files changes hands.
+      given: ({ program, ioas, ioas2 }) => {
+        for (const ioasId of [ioas, ioas2])
+          program.ok(uapi.IOMMU_IOAS_UNMAP, uapi.IoasUnmap, { ioasId, length: U64_MAX });
+        program.process.memoryFiles.set(MEMFD, new FakeFile());
+        const values = { flags: 7, ioasId: ioas, fd: MEMFD, length: 0x2000n, iova: IOVA };
+        program.ok(uapi.IOMMU_IOAS_MAP_FILE, uapi.IoasMapFile, values);
+      },
+      fails: ({ program }) => program.ok(uapi.IOMMU_IOAS_CHANGE_PROCESS, uapi.IoasChangeProcess),
+    },
+  ],
   IOMMU_OPTION: [
     ({ program, ioas2 }) => program.ok(uapi.IOMMU_OPTION, uapi.Option, { optionId: 1, op: 1, objectId: ioas2 }),
   ],
@@ -180,6 +203,45 @@ const COMMANDS: Readonly<Record<string, readonly Scenario[]>> = {
       program.ok(uapi.IOMMU_HW_QUEUE_ALLOC, uapi.HwQueueAlloc, values);
     },
   ],
+};
+
+/** A compatibility IOAS, in which version 1 of type 1 may unmap parts. */
+const type1: Call = ({ program, ioas2: ioasId }) => {
+  program.ok(uapi.IOMMU_VFIO_IOAS, uapi.VfioIoas, { ioasId, op: 1 });
+};
+const type1v1: Call = (w) => {
+  w.program.ok(uapi.IOMMU_DESTROY, uapi.Destroy, { id: w.tracking });
+  type1(w);
+  w.program.context.ioctl(w.program.process, vfio.VFIO_SET_IOMMU, BigInt(vfio.VFIO_TYPE1_IOMMU));
+  w.tracking = w.program.hwpt(w.devId, w.ioas2);
+};
+const mapDma: Call = ({ program }) =>
+  program.ok(vfio.VFIO_IOMMU_MAP_DMA, vfio.Type1DmaMap, {
+    argsz: 32,
+    flags: 3,
+    vaddr: program.base,
+    iova: IOVA + 0x8000n,
+    size: 0x3000n,
+  });
+const unmapDma =
+  (values: { iova?: bigint; size?: bigint; flags?: number }): Call =>
+  ({ program }) =>
+    program.ok(vfio.VFIO_IOMMU_UNMAP_DMA, vfio.Type1DmaUnmap, { argsz: 24, ...values });
+const infoOf: Call = ({ program }) => program.ok(vfio.VFIO_IOMMU_GET_INFO, vfio.Type1Info, { argsz: 24 });
+
+/** The VFIO type 1 ioctls, and how many allocations they make. */
+const TYPE1: Readonly<Record<string, { readonly call: Scenario; readonly allocates: boolean }>> = {
+  VFIO_IOMMU_MAP_DMA: { call: { given: type1, fails: mapDma }, allocates: true },
+  'VFIO_IOMMU_UNMAP_DMA of whole mappings': {
+    call: { given: type1, fails: unmapDma({ iova: IOVA, size: 0x2000n }) },
+    allocates: false,
+  },
+  'VFIO_IOMMU_UNMAP_DMA of a part': {
+    call: { given: type1v1, fails: unmapDma({ iova: IOVA, size: 0x1000n }) },
+    allocates: true,
+  },
+  'VFIO_IOMMU_UNMAP_DMA of all': { call: { given: type1, fails: unmapDma({ size: 0n, flags: 2 }) }, allocates: false },
+  VFIO_IOMMU_GET_INFO: { call: { given: type1, fails: infoOf }, allocates: false },
 };
 
 /** By operation of IOMMU_TEST_CMD: those that change something. */
@@ -276,6 +338,7 @@ async function sweep(scenario: Scenario): Promise<number> {
 /** Those that allocate nothing. */
 const WITHOUT: readonly string[] = [
   'IOMMU_DESTROY',
+  'IOMMU_IOAS_CHANGE_PROCESS',
   'IOMMU_HWPT_SET_DIRTY_TRACKING',
   'IOMMU_IOAS_IOVA_RANGES',
   'IOMMU_IOAS_UNMAP',
@@ -292,6 +355,9 @@ describe('when an allocation fails, the call is refused with ENOMEM, loses nothi
       });
     }
   }
+  for (const [name, { call, allocates }] of Object.entries(TYPE1))
+    it(name, async () => expect((await sweep(call)) > 0).toBe(allocates));
+
   for (const [name, call] of Object.entries(OPERATIONS))
     it(name, async () => expect(await sweep(call)).toBeGreaterThan(0));
 

@@ -10,8 +10,9 @@ import {
   IOMMU_HWPT_ALLOC,
 } from '../abi/iommufd.ts';
 import { MOCK_FLAGS_DEVICE_PASID } from '../abi/iommufd-test.ts';
+import type { PageRequest } from '../drivers/iommu-driver.ts';
 import { IommufdDevice } from './device.ts';
-import { type PageRequest, reportPageRequest } from './fault-queue.ts';
+import { reportPageRequest } from './fault-queue.ts';
 import { POLLIN, POLLOUT } from './file.ts';
 import { MockProgram } from './test-command/testing.ts';
 
@@ -155,6 +156,15 @@ describe('a page request', () => {
       [2, 1],
     ]);
     expect([read(), file.pollMask, answer([1, 0])]).toEqual([[], POLLOUT, 'EINVAL']);
+  });
+
+  it('that waits for the last one of its group is forgotten when the attachment ends', async () => {
+    const { device, hwptId, request, read } = await setup();
+    request(1, { flags: 0 });
+    device.detach();
+    device.attach(hwptId);
+    request(1);
+    expect(read(80)).toEqual([[1, 1]]);
   });
 
   it('has INVALID as its answer when the device is attached to something else', async () => {

@@ -12,6 +12,7 @@ import {
   IOMMUFD_PAGE_RESP_INVALID,
   IOMMUFD_PAGE_RESP_SUCCESS,
 } from '../abi/iommufd.ts';
+import type { PageRequest, Respond } from '../drivers/iommu-driver.ts';
 import type { Command } from './command.ts';
 import type { IommufdContext } from './context.ts';
 import { openDescriptor } from './descriptor.ts';
@@ -22,20 +23,6 @@ import { hex } from './format.ts';
 import { type Attachment, NO_PASID } from './group.ts';
 import { IommufdObject, unuse, use } from './objects.ts';
 import { readUser, writeUser } from './user-memory.ts';
-
-/** What a device asks for, as its IOMMU tells it. */
-export interface PageRequest {
-  /** IOMMU_PGFAULT_FLAGS_* */
-  readonly flags: number;
-  readonly pasid: number;
-  readonly group: number;
-  /** IOMMU_PGFAULT_PERM_* */
-  readonly permissions: number;
-  readonly address: bigint;
-}
-
-/** Answers a group of page requests: IOMMUFD_PAGE_RESP_* */
-export type Respond = (code: number) => void;
 
 interface Group {
   readonly device: IommufdDevice;
@@ -76,6 +63,7 @@ export class FaultQueue extends IommufdObject implements EventSource {
   /** Whole groups only. ESPIPE unless `count` is a multiple of a record. */
   read(caller: ClientProcess, address: bigint, count: number): number {
     if (count % HwptPgfault.size) throw fail('ESPIPE', `count ${count} is not a multiple of ${HwptPgfault.size}`);
+    if (this.context.dialect.behaviour.eventReadCountChecked) this.checkCount(count);
     let done = 0;
     try {
       for (let group = this.pending[0]; group; group = this.pending[0]) {
@@ -142,6 +130,12 @@ export class FaultQueue extends IommufdObject implements EventSource {
     this.pending = [];
     this.delivered.clear();
     for (const group of groups) group.respond(IOMMUFD_PAGE_RESP_INVALID);
+  }
+
+  /** EINVAL when not even the first group fits. */
+  private checkCount(count: number): void {
+    const needed = (this.pending[0]?.requests.length ?? 1) * HwptPgfault.size;
+    if (count < needed) throw fail('EINVAL', `count ${count} is less than the ${needed} bytes of a group`);
   }
 
   private answer(cookie: number, code: number): void {

@@ -14,6 +14,11 @@ export const POLLOUT = 0x004;
 export interface EventFd {
   /** Adds 1 to the counter: wakes whoever polls it. */
   signal(): void;
+  /**
+   * Calls `signalled` each time that the program signals it, and now if it has been signalled: until release(). What the
+   * counter counts is taken from it. Once for each eventfd.
+   */
+  watch(signalled: () => void): void;
   release(): void;
 }
 
@@ -28,6 +33,8 @@ export interface ClientProcess {
   fileOf(fd: number): OpenFile | null;
   /** The file behind descriptor `fd`, whoever's it is, as memory: nothing of it can be pinned if it is none. Null: closed. */
   memoryFile(fd: number): PageSource | null;
+  /** The registers that the process has mapped at `address`, and where in them that is; null: they are not all registers. */
+  registersAt?(address: bigint, length: bigint): { registers: MappedRegisters; offset: number } | null;
   /** EBADF when closed, EINVAL when not an eventfd. */
   eventFd(fd: number): EventFd | Promise<EventFd>;
   /** Opens a new descriptor for `file` in the process (O_CLOEXEC as in `flags`). Rejects when the process is gone. */
@@ -36,10 +43,21 @@ export interface ClientProcess {
   closeFd(fd: number): void | Promise<void>;
 }
 
+/** Offsets are bytes from the start of the mapping. EIO for an access that the device does not answer: a bus error. */
+export interface MappedRegisters {
+  /** For the trace. */
+  readonly name: string;
+  readonly length: number;
+  load(offset: number, into: Uint8Array): void;
+  store(offset: number, from: Uint8Array): void;
+}
+
 /** Pages of ours that programs map. One for all mappings of the same region. */
 export interface Mapping {
   /** Whoever serves the mapping puts memory that it shares with the program in place of the region's bytes. */
   readonly region: MappableRegion;
+  /** Instead of memory: whoever serves it has every access of the program done by these, before the program goes on. */
+  readonly registers?: MappedRegisters;
   /** Set by the server: whether a process has it mapped, or is about to. null counts as yes. */
   inUse: (() => boolean) | null;
   /** No process has it mapped any more: called when that is noticed, once or more. */

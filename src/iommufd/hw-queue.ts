@@ -14,6 +14,8 @@ import { U64_MAX } from './u64.ts';
 import { Viommu } from './viommu.ts';
 
 const TYPE_DEFAULT = 0;
+/** A kernel lists the pages in an array, which cannot be larger than 2 GiB. */
+const MOST_PAGES = 2n ** 28n - 1n;
 
 export class HwQueue extends IommufdObject {
   readonly viommu: Viommu;
@@ -72,6 +74,7 @@ class PinnedRange {
     const end = offset + length + PAGE_BYTES - 1n;
     if (end > U64_MAX) throw fail('ERANGE', `length ${hex(length)} overflows 64 bits when extended to pages`);
     const [start, bytes] = [iova - offset, end - (end % PAGE_BYTES)];
+    if (bytes / PAGE_BYTES > MOST_PAGES) throw fail('ENOMEM', `length ${hex(length)} is more than ${MOST_PAGES} pages`);
     const access = Access.create(context, { pins: true });
     try {
       access.attach(viommu.parent.ioas);

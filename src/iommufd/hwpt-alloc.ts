@@ -21,7 +21,9 @@ export function hwptAlloc(command: Command): void {
   }
   const device = objects.get(c.devId, IommufdDevice, 'dev_id');
   const data = new CallerData(command.caller.memory, c.dataType, c.dataLen, c.dataUptr);
-  const base = objects.find(c.ptId);
+  // Before there was nesting, an IOAS was all that could be meant.
+  const nests = command.context.dialect.accepted.hwptDataTypes.length > 0;
+  const base = nests ? objects.find(c.ptId) : objects.get(c.ptId, Ioas, 'pt_id');
   let hwpt: HwptPaging | HwptNested;
   if (base instanceof Ioas) {
     hwpt = command.create(HwptPaging.alloc(base, device, c.flags, data.length ? data : null));
@@ -34,7 +36,10 @@ export function hwptAlloc(command: Command): void {
     const what = base ? `is a ${base.kind}` : 'does not exist';
     throw fail('EINVAL', `pt_id ${c.ptId} ${what}: an IOAS, nesting parent or vIOMMU is needed`);
   }
-  if (c.flags & IOMMU_HWPT_FAULT_ID_VALID) hwpt.faultQueue = use(objects.get(c.faultId, FaultQueue, 'fault_id'));
+  if (c.flags & IOMMU_HWPT_FAULT_ID_VALID) {
+    hwpt.faultQueue = use(objects.get(c.faultId, FaultQueue, 'fault_id'));
+    hwpt.domain.handlesFaults = true;
+  }
   c.outHwptId = hwpt.id;
   command.respond();
 }

@@ -12,16 +12,18 @@ import {
   IoasUnmap,
   IovaRange,
 } from '../abi/iommufd.ts';
+import { MOCK_FLAGS_ACCESS_SYZ } from '../abi/iommufd-test.ts';
 import { PROT_READ, PROT_WRITE } from '../drivers/iommu-driver.ts';
 import type { Command } from './command.ts';
 import { hex, range } from './format.ts';
 import type { HwptPaging } from './hwpt-paging.ts';
 import { Interval, IntervalTree } from './interval.ts';
 import { IoPageTable } from './io-pagetable.ts';
+import { nthArea } from './nth-area.ts';
 import { IommufdObject } from './objects.ts';
-import { pieceOf } from './pages.ts';
 import { U64_MAX } from './u64.ts';
 import { readUser, writeUser } from './user-memory.ts';
+import { userPiece } from './user-piece.ts';
 
 export class Ioas extends IommufdObject {
   readonly table: IoPageTable;
@@ -57,14 +59,8 @@ export function ioasMap(command: Command): void {
   if (c.reserved) throw fail('EOPNOTSUPP', `__reserved ${hex(c.reserved)} must be 0`);
   const { prot, fixed } = mapFlags(c.flags, c.length, c.iova);
   const ioas = getIoas(command, c.ioasId);
-  if (c.userVa + c.length > U64_MAX) {
-    throw fail('EOVERFLOW', `user_va ${hex(c.userVa)} + length ${hex(c.length)} overflows 64 bits`);
-  }
   const { context, caller } = command;
-  const { pinned } = context.host;
-  const writable = (prot & PROT_WRITE) !== 0;
-  const charge = context.charge(caller);
-  const piece = pieceOf({ pinned, kind: 'user', source: caller.memory, writable, charge }, c.userVa, c.length);
+  const piece = userPiece(context, caller, c.userVa, c.length, (prot & PROT_WRITE) !== 0);
   c.iova = ioas.table.mapNew(piece, fixed ? c.iova : null, prot);
   command.respond();
 }
@@ -72,11 +68,20 @@ export function ioasMap(command: Command): void {
 /** IOMMU_IOAS_COPY */
 export function ioasCopy(command: Command): void {
   const c = new IoasCopy(command.bytes);
+  if (command.context.host.testCommand) takeNthArea(command, c);
   const { prot, fixed } = mapFlags(c.flags, c.length, c.srcIova, c.dstIova);
   const pieces = getIoas(command, c.srcIoasId, 'src_ioas_id').table.pieces(c.srcIova, c.length);
   const destination = getIoas(command, c.dstIoasId, 'dst_ioas_id').table;
   c.dstIova = destination.map(pieces, fixed ? c.dstIova : null, prot);
   command.respond();
+}
+
+/** Kernels with the test driver take its flag here. It is not looked at again, whatever IOAS is named. */
+function takeNthArea({ context }: Command, c: InstanceType<typeof IoasCopy>): void {
+  if (!(c.flags & MOCK_FLAGS_ACCESS_SYZ)) return;
+  c.flags = (c.flags & ~MOCK_FLAGS_ACCESS_SYZ) >>> 0;
+  const source = context.objects.find(c.srcIoasId);
+  if (source instanceof Ioas) c.srcIova = nthArea(source.table.areas, c.srcIova);
 }
 
 /** IOMMU_IOAS_UNMAP */

@@ -1,5 +1,6 @@
 /** Emits what a call did, for every file of ours. */
 import { Errno } from '../abi/errno.ts';
+import type { AnyStruct } from '../abi/struct.ts';
 import type { FileEvent, TraceEvent, Tracer } from '../trace/events.ts';
 import type { ClientProcess } from './file.ts';
 
@@ -27,6 +28,26 @@ export function traced(
   } catch (error) {
     return failed(error);
   }
+}
+
+/** traced() for an ioctl whose argument points at `struct`, if it points at one. @param file name of the file in the trace */
+export function tracedIoctl(
+  tracer: Tracer,
+  caller: ClientProcess,
+  call: { readonly file: string; readonly command: number; readonly struct: AnyStruct | null; readonly arg: bigint },
+  run: () => number | Promise<number>,
+): number | Promise<number> {
+  if (!tracer.on) return run();
+  const { file, command, struct, arg } = call;
+  const peek = (): Uint8Array => {
+    const bytes = new Uint8Array(struct?.size ?? 0);
+    return caller.memory.read(Number(arg), bytes) ? bytes : bytes.subarray(0, 0);
+  };
+  const before = peek();
+  const name = struct?.structName ?? '';
+  return traced(tracer, run, (result, reason) => {
+    return { type: 'ioctl', pid: caller.pid, file, command, struct: name, before, after: peek(), result, reason };
+  });
 }
 
 /** traced() for read, write and mmap. */

@@ -12,12 +12,20 @@ export class UserBitmap {
   private readonly chunk: Uint8Array;
   /** Which chunk is in `chunk`, or -1. */
   private present: number;
+  /** The bytes of the chunk that hold set bits, [first, end). */
+  private first: number;
+  private end: number;
+  /** All of its bits are set: what the program has there does not matter. */
+  private full: boolean;
 
   constructor(memory: ProcessMemory, address: bigint) {
     this.memory = memory;
     this.address = Number(address);
     this.chunk = new Uint8Array(CHUNK);
     this.present = -1;
+    this.first = CHUNK;
+    this.end = 0;
+    this.full = false;
   }
 
   /** Sets bits first..last, inclusive. */
@@ -26,10 +34,13 @@ export class UserBitmap {
       const byte = Math.floor(bit / 8);
       this.load(Math.floor(byte / CHUNK));
       const end = Math.min(last + 1, (this.present + 1) * CHUNK * 8);
+      this.first = Math.min(this.first, byte % CHUNK);
+      this.end = Math.max(this.end, Math.ceil(end / 8) - this.present * CHUNK);
       for (; bit < end && (bit % 8 || end - bit < 8); bit++) this.chunk[Math.floor(bit / 8) % CHUNK]! |= 1 << (bit % 8);
       const whole = Math.floor((end - bit) / 8);
       const at = Math.floor(bit / 8) % CHUNK;
       this.chunk.fill(0xff, at, at + whole);
+      if (whole === CHUNK) this.full = true;
       bit += whole * 8;
     }
   }
@@ -37,7 +48,9 @@ export class UserBitmap {
   /** Writes what is still held here. */
   flush(): void {
     if (this.present < 0) return;
-    const { base, bytes } = this.touched();
+    const bytes = this.chunk.subarray(this.first, this.end);
+    const base = this.address + this.present * CHUNK + this.first;
+    if (!this.full) this.keepSetBits(base, bytes);
     this.memory.write(base, bytes);
     this.present = -1;
   }
@@ -47,17 +60,15 @@ export class UserBitmap {
     this.flush();
     this.present = number;
     this.chunk.fill(0);
+    this.first = CHUNK;
+    this.end = 0;
+    this.full = false;
   }
 
-  /** The bytes of the chunk that hold set bits, with the bits that the program has there. */
-  private touched(): { base: number; bytes: Uint8Array } {
-    const first = this.chunk.findIndex((byte) => byte !== 0);
-    const last = this.chunk.findLastIndex((byte) => byte !== 0);
-    const bytes = this.chunk.subarray(first, last + 1);
-    const base = this.address + this.present * CHUNK + first;
+  /** Adds the bits that the program has there. */
+  private keepSetBits(base: number, bytes: Uint8Array): void {
     const old = new Uint8Array(bytes.length);
     this.memory.read(base, old);
-    for (const [i, byte] of old.entries()) bytes[i]! |= byte;
-    return { base, bytes };
+    for (let i = 0; i < bytes.length; i++) bytes[i]! |= old[i]!;
   }
 }

@@ -125,7 +125,7 @@ describe('SET_VDEV_ID and UNSET_VDEV_ID of viommu-v2', () => {
     const s = setup('viommu-v2');
     set(s, s.one.id, 1n);
     expect(s.destroy(s.viommuId)).toBe('');
-    expect(s.one.virtualId).toBeNull();
+    expect(s.one.virtualIds.size).toBe(0);
     expect(s.iommu.resources.virtualDevices).toBe(0);
   });
 

@@ -12,7 +12,7 @@ import { hex } from './format.ts';
 import { IommufdObject, unuse, use } from './objects.ts';
 import { Viommu } from './viommu.ts';
 
-/** One entry of a vIOMMU's list of devices. A device is in one list at most. */
+/** One entry of a vIOMMU's list of devices. */
 export class VirtualId {
   readonly viommu: Viommu;
   readonly device: IommufdDevice;
@@ -30,8 +30,9 @@ export class VirtualId {
   /** EINVAL when the device is behind another pIOMMU, EEXIST when it has a virtual ID, `taken` when another one has this. */
   static set(viommu: Viommu, device: IommufdDevice, id: bigint, taken: ErrnoName): VirtualId {
     viommu.checkDevice(device);
-    if (device.virtualId) {
-      throw fail('EEXIST', `dev_id ${device.id} has the virtual ID ${hex(device.virtualId.id)} already`);
+    const [present] = device.virtualIds;
+    if (present && device.context.dialect.behaviour.oneVirtualIdPerDevice) {
+      throw fail('EEXIST', `dev_id ${device.id} has the virtual ID ${hex(present.id)} already`);
     }
     const other = viommu.virtualIds.get(id);
     if (other) throw fail(taken, `virtual ID ${hex(id)} of vIOMMU ${viommu.id} names dev_id ${other.device.id}`);
@@ -39,14 +40,14 @@ export class VirtualId {
     viommu.driver.setVirtualDevice(device.physical, id);
     const virtualId = new VirtualId(viommu, device, id);
     viommu.virtualIds.set(id, virtualId);
-    device.virtualId = virtualId;
+    device.virtualIds.add(virtualId);
     return virtualId;
   }
 
   unset(): void {
     this.viommu.driver.unsetVirtualDevice(this.device.physical, this.id);
     this.viommu.virtualIds.delete(this.id);
-    this.device.virtualId = null;
+    this.device.virtualIds.delete(this);
   }
 }
 
@@ -111,7 +112,7 @@ export function viommuUnsetVdevId(command: Command): void {
   const { objects } = command.context;
   const c = new ViommuUnsetVdevId(command.bytes);
   const viommu = objects.get(c.viommuId, Viommu, 'viommu_id');
-  const { virtualId } = objects.get(c.devId, IommufdDevice, 'dev_id');
+  const [virtualId] = objects.get(c.devId, IommufdDevice, 'dev_id').virtualIds;
   if (!virtualId) throw fail('ENOENT', `dev_id ${c.devId} has no virtual ID`);
   if (virtualId.viommu !== viommu || virtualId.id !== c.vdevId) {
     const asked = `${hex(c.vdevId)} of vIOMMU ${c.viommuId}`;

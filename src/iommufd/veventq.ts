@@ -54,6 +54,7 @@ export class Veventq extends EventQueue {
   }
 
   read(caller: ClientProcess, address: bigint, count: number): number {
+    if (this.context.dialect.behaviour.eventReadCountChecked) this.checkCount(count);
     let done = 0;
     try {
       for (let event = this.events.first; event; event = this.events.first) {
@@ -74,6 +75,12 @@ export class Veventq extends EventQueue {
       if (done === 0) throw error;
     }
     return done;
+  }
+
+  /** EINVAL when not even what comes first fits. */
+  private checkCount(count: number): void {
+    const needed = VeventHeader.size + (this.events.first?.record.length ?? 0);
+    if (count < needed) throw fail('EINVAL', `count ${count} is less than the ${needed} bytes of an event`);
   }
 }
 

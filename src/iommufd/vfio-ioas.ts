@@ -4,6 +4,7 @@ import { IOMMU_VFIO_IOAS_CLEAR, IOMMU_VFIO_IOAS_GET, IOMMU_VFIO_IOAS_SET, VfioIo
 import type { Command } from './command.ts';
 import { hex } from './format.ts';
 import { Ioas } from './ioas.ts';
+import { compatIoas } from './vfio-compat/compat-ioas.ts';
 
 export function vfioIoas(command: Command): void {
   const { context } = command;
@@ -11,9 +12,7 @@ export function vfioIoas(command: Command): void {
   if (c.reserved) throw fail('EOPNOTSUPP', `__reserved ${hex(c.reserved)} must be 0`);
   switch (c.op) {
     case IOMMU_VFIO_IOAS_GET: {
-      const ioas = context.vfioIoas;
-      if (!ioas) throw fail('ENODEV', 'no IOAS is set for VFIO compatibility');
-      c.ioasId = ioas.id;
+      c.ioasId = compatIoas(context).id;
       command.respond();
       return;
     }

@@ -10,9 +10,15 @@ const ZEROS = new Uint32Array(CHUNK_WORDS);
 export class RamSlot {
   /** Per chunk its words, ZEROS until written, or null where the slot has no RAM. */
   private readonly chunks: Array<Uint32Array | null>;
+  /** It is memory of somebody else, and may go: nobody keeps its words. */
+  readonly lent: boolean;
 
-  constructor() {
-    this.chunks = new Array(CHUNKS_PER_SLOT).fill(null);
+  /** @param lent 2^28 words that are its memory */
+  constructor(lent?: Uint32Array) {
+    this.lent = lent !== undefined;
+    this.chunks = lent
+      ? Array.from({ length: CHUNKS_PER_SLOT }, (_, i) => lent.subarray(i * CHUNK_WORDS, (i + 1) * CHUNK_WORDS))
+      : new Array(CHUNKS_PER_SLOT).fill(null);
   }
 
   /** Makes chunks first..last (inclusive) RAM. */

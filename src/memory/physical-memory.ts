@@ -72,6 +72,13 @@ export class PhysicalMemory {
     }
   }
 
+  /** Places 2^28 words that are somebody else's behind a 1 GiB slot. Taken away as a backing is. */
+  placeWords(slot: number, words: Uint32Array): void {
+    assertRange(slot * SLOT_FRAMES, SLOT_FRAMES);
+    if (this.slotAt(slot)) throw new Error(`words at slot ${slot} overlap what is there`);
+    this.setSlot(slot, new RamSlot(words));
+  }
+
   /** Little-endian 8-byte load at an 8-byte aligned offset into `lo` and `hi`; false is an external abort. */
   load64(frame: number, offset: number): boolean {
     const slot = this.slotAt((frame * 2 ** -18) | 0);
@@ -132,11 +139,11 @@ export class PhysicalMemory {
 
   /**
    * Words of the 2 MiB of RAM around `frame` (its own begin at (frame & 0x1ff) << 10), for writers of whole tables: the
-   * same array for life. Null where there is no RAM.
+   * same array for life. Null where there is no RAM, or somebody else's.
    */
   ramWords(frame: number): Uint32Array | null {
     const slot = frame < PHYSICAL_FRAMES ? this.slotAt(slotOf(frame)) : undefined;
-    if (!(slot instanceof RamSlot)) return null;
+    if (!(slot instanceof RamSlot) || slot.lent) return null;
     return (slot === UNTOUCHED ? this.ownRam(slotOf(frame)) : slot).writableWords(frame & 0x3ffff);
   }
 
@@ -165,7 +172,7 @@ export class PhysicalMemory {
     if (!(slot instanceof RamSlot)) return slot?.read(frame, offset, into) === true;
     const words = slot.words(frame & 0x3ffff);
     if (words === null) return false;
-    into.set(new Uint8Array(words.buffer, ((frame & 0x1ff) << 12) | offset, into.length));
+    into.set(new Uint8Array(words.buffer, words.byteOffset + (((frame & 0x1ff) << 12) | offset), into.length));
     return true;
   }
 
@@ -174,7 +181,7 @@ export class PhysicalMemory {
     if (!(slot instanceof RamSlot)) return slot?.write(frame, offset, from) === true;
     const words = (slot === UNTOUCHED ? this.ownRam(slotOf(frame)) : slot).writableWords(frame & 0x3ffff);
     if (words === null) return false;
-    new Uint8Array(words.buffer, ((frame & 0x1ff) << 12) | offset, from.length).set(from);
+    new Uint8Array(words.buffer, words.byteOffset + (((frame & 0x1ff) << 12) | offset), from.length).set(from);
     return true;
   }
 

@@ -141,3 +141,70 @@ describe('pinned memory', () => {
     expect(holders).toBe(0);
   });
 });
+
+/** A file that can be read and written in place, of `bytes` bytes. */
+const fileOf = (bytes: number) => {
+  const words = new Uint32Array(2 ** 28);
+  const file = {
+    name: 'f',
+    bytes,
+    shown: 0,
+    words,
+    read: () => false,
+    write: () => false,
+    openWindow: (_gigabyte: number, first: number) => {
+      const extend = (end: number): boolean => {
+        file.shown = Math.max(file.shown, end);
+        return end <= file.bytes;
+      };
+      extend(first);
+      return { words, extend, close: () => void (file.shown = 0) };
+    },
+  };
+  return file;
+};
+
+describe('pinned memory that can be reached in place', () => {
+  it.each([
+    ['contiguous', undefined],
+    ['fragmented', 77],
+  ])('is read and written without a call, %s', (_, seed) => {
+    const { memory, pins } = pinned(seed);
+    const file = fileOf(2 ** 22);
+    pins.pin(file, 600, 2);
+    const frame = pins.frameOf(file, 601);
+    file.words[601 * 1024 + 2] = 0x1234;
+    expect([memory.load64(frame, 8), memory.lo, memory.hi]).toEqual([true, 0x1234, 0]);
+    memory.store32(frame, 12, 0x55);
+    expect(file.words[601 * 1024 + 3]).toBe(0x55);
+    memory.write(frame, 14, Uint8Array.of(1));
+    const bytes = new Uint8Array(4);
+    memory.read(frame, 12, bytes);
+    expect([...bytes]).toEqual([0x55, 0, 1, 0]);
+    pins.write(file, 601 * 4096 - 1, Uint8Array.of(9, 8));
+    expect([file.words[600 * 1024 + 1023]! >>> 24, file.words[601 * 1024]! & 0xff]).toEqual([9, 8]);
+    pins.read(file, 601 * 4096 + 12, bytes);
+    expect([...bytes]).toEqual([0x55, 0, 1, 0]);
+  });
+
+  it('is never kept by those who keep words of RAM, since it may go', () => {
+    const { memory, pins } = pinned();
+    const file = fileOf(2 ** 20);
+    pins.pin(file, 0, 1);
+    const frame = pins.frameOf(file, 0);
+    expect([memory.ramWords(frame), memory.load64(frame, 0)]).toEqual([null, true]);
+    pins.unpin(file, 0, 1);
+    expect([memory.load64(frame, 0), file.shown, pins.windowsInUse]).toEqual([false, 0, 0]);
+  });
+
+  it('grows with what is pinned of it, and cannot be pinned where it cannot be reached', () => {
+    const { pins } = pinned();
+    const file = fileOf(4 * 4096);
+    expect([pins.pin(file, 0, 2), file.shown]).toEqual([true, 2 * 4096]);
+    expect([pins.pin(file, 3, 1), file.shown]).toEqual([true, 4 * 4096]);
+    expect([pins.pin(file, 3, 2), pins.pinnedFrames]).toEqual([false, 3]);
+    pins.unpin(file, 0, 2);
+    pins.unpin(file, 3, 1);
+    expect([pins.pin(file, 4, 1), pins.windowsInUse]).toEqual([false, 0]);
+  });
+});

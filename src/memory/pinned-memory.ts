@@ -6,11 +6,12 @@
  *
  * A frame leads to the page that the object has there *now*; the kernel's pin would keep the old page alive after munmap.
  * When the object has nothing there any more (the process died, unmapped it, cut the file), the frame stays RAM as a pinned
- * frame does, but its contents are lost: it reads as zeros until it is written.
+ * frame does, but its contents are lost: it reads as zeros until it is written. Both hold too for an object that offers a
+ * window: then its memory is read and written in place, without a call.
  */
 import { CHUNK_FRAMES, RamSlot } from './host-ram.ts';
 import { type Backing, FRAME_BYTES, type PhysicalMemory, SLOT_FRAMES } from './physical-memory.ts';
-import type { MemoryObject } from './process-memory.ts';
+import type { MemoryObject, MemoryWindow } from './process-memory.ts';
 
 const INDEX_MASK = SLOT_FRAMES - 1;
 
@@ -66,8 +67,9 @@ export class PinnedMemory {
     let done = 0;
     while (done < frames) {
       const count = Math.min(frames - done, SLOT_FRAMES - ((page + done) & INDEX_MASK));
-      const window = this.windowOf(object, page + done) ?? this.open(object, page + done);
-      if (!window) {
+      const window = this.windowOf(object, page + done) ?? this.open(object, page + done, count);
+      if (!window?.has(((page + done) & INDEX_MASK) + count)) {
+        if (window?.pins === 0) this.close(window);
         if (done) this.unpin(object, page, done);
         return false;
       }
@@ -115,14 +117,18 @@ export class PinnedMemory {
 
   /** Fills `into` from byte `address` of pinned pages, as a device would. */
   read(object: MemoryObject, address: number, into: Uint8Array): void {
-    if (object.read(address, into)) return;
+    if (!this.isMapped(object, address) && object.read(address, into)) return;
     this.forEachPage(object, address, into, (frame, offset, piece) => this.memory.read(frame, offset, piece));
   }
 
   /** Writes `from` at byte `address` of pinned pages, as a device would. */
   write(object: MemoryObject, address: number, from: Uint8Array): void {
-    if (object.write(address, from)) return;
+    if (!this.isMapped(object, address) && object.write(address, from)) return;
     this.forEachPage(object, address, from, (frame, offset, piece) => this.memory.write(frame, offset, piece));
+  }
+
+  private isMapped(object: MemoryObject, address: number): boolean {
+    return this.windowOf(object, Math.floor(address / FRAME_BYTES))?.mapped != null;
   }
 
   private forEachPage(
@@ -143,14 +149,16 @@ export class PinnedMemory {
     return this.windows.get(object)?.get(Math.floor(page / SLOT_FRAMES));
   }
 
-  private open(object: MemoryObject, page: number): Window | undefined {
+  private open(object: MemoryObject, page: number, frames: number): Window | undefined {
     const gigabyte = Math.floor(page / SLOT_FRAMES);
     const slot = this.freeSlot(this.windows.get(object)?.get(gigabyte - 1)?.slot);
     if (slot === undefined) return undefined;
-    const window = new Window(object, gigabyte, slot, (index) => this.unshuffle(index));
-    this.memory.placeBacking(slot, 1, window);
-    this.taken.add(slot);
     object.hold?.();
+    const mapped = object.openWindow?.(gigabyte, ((page & INDEX_MASK) + frames) * FRAME_BYTES) ?? null;
+    const window = new Window(object, gigabyte, slot, mapped, (index) => this.unshuffle(index));
+    if (mapped && !this.fragmented) this.memory.placeWords(slot, mapped.words);
+    else this.memory.placeBacking(slot, 1, window);
+    this.taken.add(slot);
     let ofObject = this.windows.get(object);
     if (!ofObject) this.windows.set(object, (ofObject = new Map()));
     ofObject.set(gigabyte, window);
@@ -168,6 +176,7 @@ export class PinnedMemory {
   private close(window: Window): void {
     this.memory.placeBacking(window.slot, 1, undefined);
     this.taken.delete(window.slot);
+    window.mapped?.close();
     window.object.drop?.();
     const ofObject = this.windows.get(window.object)!;
     ofObject.delete(window.gigabyte);
@@ -188,18 +197,33 @@ class Window implements Backing {
   readonly object: MemoryObject;
   readonly gigabyte: number;
   readonly slot: number;
+  readonly mapped: MemoryWindow | null;
   pins: number;
   /** Stands in for what the object has no more. */
   private lost: RamSlot | null;
+  private readonly bytes: Uint8Array | null;
   private readonly pageOf: (index: number) => number;
 
-  constructor(object: MemoryObject, gigabyte: number, slot: number, pageOf: (index: number) => number) {
+  constructor(
+    object: MemoryObject,
+    gigabyte: number,
+    slot: number,
+    mapped: MemoryWindow | null,
+    pageOf: (index: number) => number,
+  ) {
     this.object = object;
     this.gigabyte = gigabyte;
     this.slot = slot;
+    this.mapped = mapped;
+    this.bytes = mapped && new Uint8Array(mapped.words.buffer);
     this.pins = 0;
     this.lost = null;
     this.pageOf = pageOf;
+  }
+
+  /** Are its first `frames` pages within reach? */
+  has(frames: number): boolean {
+    return this.mapped === null || this.mapped.extend(frames * FRAME_BYTES);
   }
 
   get name(): string {
@@ -207,7 +231,10 @@ class Window implements Backing {
   }
 
   read(frame: number, offset: number, into: Uint8Array): boolean {
-    if (!this.object.read(this.address(frame, offset), into)) {
+    if (this.bytes) {
+      const from = this.pageOf(frame & INDEX_MASK) * FRAME_BYTES + offset;
+      into.set(this.bytes.subarray(from, from + into.length));
+    } else if (!this.object.read(this.address(frame, offset), into)) {
       const words = this.ram().words(frame & INDEX_MASK)!;
       into.set(new Uint8Array(words.buffer, ((frame & 0x1ff) << 12) | offset, into.length));
     }
@@ -215,7 +242,9 @@ class Window implements Backing {
   }
 
   write(frame: number, offset: number, from: Uint8Array): boolean {
-    if (!this.object.write(this.address(frame, offset), from)) {
+    if (this.bytes) {
+      this.bytes.set(from, this.pageOf(frame & INDEX_MASK) * FRAME_BYTES + offset);
+    } else if (!this.object.write(this.address(frame, offset), from)) {
       const words = this.ram().writableWords(frame & INDEX_MASK)!;
       new Uint8Array(words.buffer, ((frame & 0x1ff) << 12) | offset, from.length).set(from);
     }

@@ -3,6 +3,16 @@
  * reject larger ones as EFAULT first); pages are address / 4096.
  */
 
+/** One GiB of a memory object that can be read and written in place. */
+export interface MemoryWindow {
+  /** 2^28 words: what the object has is live, the rest is zeros. */
+  readonly words: Uint32Array;
+  /** The first `bytes` are to be the object's. @returns false when they cannot be */
+  extend(bytes: number): boolean;
+  /** Nobody looks at `words` any more. */
+  close(): void;
+}
+
 /** Memory with an identity: everything that leads to the same byte of it leads to the same frame when it is pinned. */
 export interface MemoryObject {
   /** In words, for traces: 'memory of process 12', the name of a file. */
@@ -15,6 +25,8 @@ export interface MemoryObject {
   hold?(): void;
   /** Ends one hold(). */
   drop?(): void;
+  /** Its GiB number `gigabyte`, the first `bytes` of which it has; null when it can only be read and written as above. */
+  openWindow?(gigabyte: number, bytes: number): MemoryWindow | null;
 }
 
 /** `frames` pages of an object from `page` on. */

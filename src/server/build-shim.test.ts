@@ -31,8 +31,8 @@ describe('the build of the shim', () => {
 
   it('passes on what the compiler says, and leaves nothing', () => {
     const sources = path.join(folder, 'sources');
-    fs.mkdirSync(sources);
-    fs.writeFileSync(path.join(sources, 'keeper.c'), 'int x = ;');
+    fs.mkdirSync(path.join(sources, 'keeper'), { recursive: true });
+    fs.writeFileSync(path.join(sources, 'keeper/keeper.c'), 'int x = ;');
     fs.writeFileSync(path.join(sources, 'shim.c'), 'int y;');
     expect(() => buildShim(sources)).toThrow(/failed:\n[\s\S]*keeper\.c:1/);
     expect(fs.readdirSync(path.join(folder, 'cache/uiommufd'))).toEqual([]);

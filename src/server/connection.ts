@@ -7,7 +7,7 @@ import type { Socket } from 'node:net';
 import type { ErrnoName } from '../abi/errno.ts';
 import { ERRNO, Errno, fail } from '../abi/errno.ts';
 import { FailurePoints } from '../drivers/failure-points.ts';
-import type { ClientProcess, EventFd, Mapping, OpenFile } from '../iommufd/file.ts';
+import type { ClientProcess, EventFd, MappedRegisters, Mapping, OpenFile } from '../iommufd/file.ts';
 import { POLLOUT } from '../iommufd/file.ts';
 import type { ProcessAccount } from '../iommufd/process-account.ts';
 import type { PageSource, ProcessMemory } from '../memory/process-memory.ts';
@@ -18,6 +18,7 @@ import type { Handle, Handles } from './handles.ts';
 import * as wire from './protocol.ts';
 import type { ServedMachine } from './served-machine.ts';
 import type { SharedRegions } from './shared-regions.ts';
+import { mayMap, mayRead, mayWrite } from './vfs-checks.ts';
 
 /** What the connections of one server share. */
 export interface Shared {
@@ -39,6 +40,9 @@ export interface Shared {
 
 type Settle = (answer: number) => void;
 
+/** In a reply: what a load has read. */
+const LOADED_AT = wire.REPLY.token + wire.TOKEN_RANDOM;
+
 const NO_TOKEN = Buffer.alloc(wire.TOKEN_BYTES);
 
 /** A client that lets more than this wait for it has stopped reading. */
@@ -51,6 +55,8 @@ const FILE_CALLS: Record<number, FileEvent['call']> = {
   [wire.OP_READ]: 'read',
   [wire.OP_WRITE]: 'write',
   [wire.OP_MMAP]: 'mmap',
+  [wire.OP_LOAD]: 'load',
+  [wire.OP_STORE]: 'store',
 };
 
 export class Connection implements ClientProcess {
@@ -98,6 +104,13 @@ export class Connection implements ClientProcess {
     return this.image!.memoryFile(fd);
   }
 
+  registersAt(address: bigint, length: bigint): { registers: MappedRegisters; offset: number } | null {
+    const mapping = this.image!.memory.mappingAt(Number(address));
+    const registers = mapping && this.shared.regions.registersOf(mapping.file);
+    if (!registers || Number(address) + Number(length) > mapping.end) return null;
+    return { registers, offset: Number(address) - mapping.start + mapping.offset };
+  }
+
   fileOf(fd: number): OpenFile | null {
     return this.shared.handles.behind(this.image!.describe(fd))?.file ?? null;
   }
@@ -115,7 +128,7 @@ export class Connection implements ClientProcess {
   }
 
   openFd(file: OpenFile, flags: number): Promise<number> {
-    return this.make(file, file.kind, flags);
+    return this.make(file, file.kind, (flags & ~wire.O_ACCMODE) | wire.O_RDWR);
   }
 
   async closeFd(fd: number): Promise<void> {
@@ -151,7 +164,7 @@ export class Connection implements ClientProcess {
       answered?.(Number(bytes.readBigInt64LE(wire.REQUEST.a)));
       return answered !== undefined;
     }
-    if (this.calling || op < wire.OP_OPEN || op > wire.OP_MMAP) return false;
+    if (this.calling || op < wire.OP_OPEN || op > wire.OP_STORE) return false;
     this.drained = null;
     this.calling = true;
     this.call(op, bytes);
@@ -183,9 +196,14 @@ export class Connection implements ClientProcess {
 
   private call(op: number, bytes: Buffer): void {
     this.shared.handles.sweep();
+    this.shared.eventFds.sweep();
     this.op = op;
     if (op === wire.OP_OPEN) {
       this.open(bytes.readUInt32LE(wire.REQUEST.word), bytes.readUInt32LE(wire.REQUEST.a));
+      return;
+    }
+    if (op === wire.OP_LOAD || op === wire.OP_STORE) {
+      this.access(op === wire.OP_STORE, bytes);
       return;
     }
     const handle = this.shared.handles.find(bytes, wire.REQUEST.token);
@@ -198,9 +216,7 @@ export class Connection implements ClientProcess {
     let result: number | Promise<number>;
     try {
       const points = this.armed();
-      result = points
-        ? points.during(() => this.perform(op, handle.file, bytes))
-        : this.perform(op, handle.file, bytes);
+      result = points ? points.during(() => this.perform(op, handle, bytes)) : this.perform(op, handle, bytes);
     } catch (error) {
       this.refuse(handle, error);
       return;
@@ -223,7 +239,7 @@ export class Connection implements ClientProcess {
     return this.shared.failures.remaining ? this.shared.failures : null;
   }
 
-  private perform(op: number, file: OpenFile, bytes: Buffer): number | Promise<number> {
+  private perform(op: number, { file, access }: Handle, bytes: Buffer): number | Promise<number> {
     const word = bytes.readUInt32LE(wire.REQUEST.word);
     const a = bytes.readBigUInt64LE(wire.REQUEST.a);
     if (op === wire.OP_IOCTL) return file.ioctl(this, word, a);
@@ -232,21 +248,50 @@ export class Connection implements ClientProcess {
     if (op === wire.OP_MMAP) {
       this.length = Number(a);
       this.offset = Number(b);
+      mayMap(access, a, word, Number(c), b);
       return this.map(file.mmap(this, a, word, Number(c), b));
     }
     this.length = Number(b);
     this.offset = word === 1 ? Number(c) : -1;
     if (b > 0x7fffffffn) throw fail('EINVAL', `a count of ${b} bytes is more than the 2147483647 of one call`);
     const position = word === 1 ? c : null;
-    return op === wire.OP_READ ? file.read(this, a, this.length, position) : file.write(this, a, this.length, position);
+    if (op === wire.OP_READ) {
+      mayRead(access);
+      return file.read(this, a, this.length, position);
+    }
+    mayWrite(access);
+    return file.write(this, a, this.length, position);
+  }
+
+  /** A load or store of mapped registers. */
+  private access(write: boolean, bytes: Buffer): void {
+    const registers = this.shared.regions.find(bytes, wire.REQUEST.token);
+    const length = bytes.readUInt32LE(wire.REQUEST.word);
+    const offset = Number(bytes.readBigUInt64LE(wire.REQUEST.a));
+    this.length = length;
+    this.offset = offset;
+    let result = -ERRNO.EBADF;
+    let reason = 'the registers are not mapped';
+    if (registers && length <= wire.MOST_LOADED && offset + length <= registers.length) {
+      try {
+        if (write) registers.store(offset, bytes.subarray(wire.REQUEST.c, wire.REQUEST.c + length));
+        else registers.load(offset, this.out.subarray(LOADED_AT, LOADED_AT + length));
+        result = 0;
+        reason = '';
+      } catch (error) {
+        result = -this.errnoOf(error);
+        reason = reasonOf(error);
+      }
+    }
+    this.done(result, registers?.name ?? '', reason);
   }
 
   /** Has the process map pages that a file offers. @returns where */
   private async map(mapping: Mapping): Promise<number> {
     const { regions } = this.shared;
-    const fd = regions.begin(mapping);
+    const { fd, token } = regions.begin(mapping);
     try {
-      const address = await this.ask(wire.ASK_MAP, NO_TOKEN, fd, 0);
+      const address = await this.ask(wire.ASK_MAP, token ?? NO_TOKEN, fd, token ? 1 : 0);
       if (address < 0) throw this.refusal(address, `process ${this.pid} could not map the pages`);
       return address;
     } finally {
@@ -284,7 +329,7 @@ export class Connection implements ClientProcess {
     const { handles, machine } = this.shared;
     const { device } = file;
     const node = machine.deviceNodes.findIndex((n) => n.major === device?.major && n.minor === device.minor);
-    const handle = handles.create(file, name, this.pid, node);
+    const handle = handles.create(file, { name, pid: this.pid, access: flags & wire.O_ACCMODE, node });
     const kept = flags & (wire.O_CLOEXEC | wire.O_NONBLOCK);
     const fd = await this.ask(wire.ASK_MAKE, handle.token, file.pollMask & POLLOUT ? 1 : 0, kept);
     if (handles.adopt(handle, fd < 0 ? '' : this.image!.describe(fd))) return fd;

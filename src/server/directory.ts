@@ -87,7 +87,7 @@ export class PrivateDirectory {
     fs.symlinkSync(path.isAbsolute(target) ? path.relative(path.dirname(entry.path), target) : target, at);
   }
 
-  /** @returns its line in the configuration: inode, numbers, type and permissions */
+  /** @returns its line in the configuration: inode, numbers, type and permissions, path */
   private placeNode(machine: ServedMachine, node: DeviceNode, addon: KeeperAddon): string {
     const at = this.locate(machine, node.path);
     const type = node.regular ? constants.S_IFREG : constants.S_IFCHR;
@@ -95,7 +95,7 @@ export class PrivateDirectory {
     fs.mkdirSync(path.dirname(at), { recursive: true });
     const made = addon.makeNode(at, mode);
     if (made < 0) throw new Error(`cannot make ${at}: ${errnoName(made)}`);
-    return `node ${fs.lstatSync(at).ino} ${node.major} ${node.minor} ${(type | mode).toString(8)}`;
+    return `node ${fs.lstatSync(at).ino} ${node.major} ${node.minor} ${(type | mode).toString(8)} ${node.path}`;
   }
 
   private locate(machine: ServedMachine, at: string): string {

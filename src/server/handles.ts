@@ -4,7 +4,15 @@ import fs from 'node:fs';
 import type { OpenFile } from '../iommufd/file.ts';
 import { POLLIN } from '../iommufd/file.ts';
 import type { Keeper, KeeperAddon } from './keeper.ts';
-import { TOKEN_BYTES, TOKEN_RANDOM } from './protocol.ts';
+import { TOKEN_ACCESS_SHIFT, TOKEN_BYTES, TOKEN_RANDOM } from './protocol.ts';
+
+export interface HandleOptions {
+  readonly name: string;
+  readonly pid: number;
+  readonly access: number;
+  /** Index of its device node, -1: anonymous. */
+  readonly node: number;
+}
 
 export class Handle {
   readonly file: OpenFile;
@@ -12,6 +20,8 @@ export class Handle {
   readonly name: string;
   /** The process that it was made for. */
   readonly pid: number;
+  /** O_RDONLY, O_WRONLY, O_RDWR, or 3: for neither reading nor writing. */
+  readonly access: number;
   readonly token = Buffer.alloc(TOKEN_BYTES);
   /** Our end, from adoption on. */
   socket = -1;
@@ -23,13 +33,14 @@ export class Handle {
   /** Bytes that make it readable and that no reply has told a reader to take out. */
   unread = 0;
 
-  constructor(file: OpenFile, name: string, pid: number, index: number, node: number) {
+  constructor(file: OpenFile, { name, pid, access, node }: HandleOptions, index: number) {
     this.file = file;
     this.name = name;
     this.pid = pid;
+    this.access = access;
     randomFillSync(this.token, TOKEN_RANDOM);
     this.token.writeUInt32LE(index, 0);
-    this.token.writeUInt32LE(node + 1, 4);
+    this.token.writeUInt32LE(((access << TOKEN_ACCESS_SHIFT) | (node + 1)) >>> 0, 4);
   }
 
   get index(): number {
@@ -61,10 +72,10 @@ export class Handles {
     return this.live;
   }
 
-  /** A handle that no process has yet. @param node index of its device node, -1: anonymous */
-  create(file: OpenFile, name: string, pid: number, node: number): Handle {
+  /** A handle that no process has yet. */
+  create(file: OpenFile, options: HandleOptions): Handle {
     const index = this.freeIndexes.pop() ?? this.table.length;
-    const handle = new Handle(file, name, pid, index, node);
+    const handle = new Handle(file, options, index);
     this.table[index] = handle;
     this.live++;
     return handle;

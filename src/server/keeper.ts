@@ -1,4 +1,4 @@
-/** The addon shim/keeper.c: what Node cannot do with descriptors. Every function returns at once a number, or -errno. */
+/** The addon shim/keeper/: what Node cannot do with descriptors. Every function returns at once a number, or -errno. */
 import { createRequire } from 'node:module';
 import { constants } from 'node:os';
 
@@ -15,6 +15,17 @@ export interface Keeper {
   close(): void;
 }
 
+/** Event fds that programs signal. */
+export interface Watches {
+  watch(fd: number): number;
+  unwatch(fd: number): number;
+  /** Fills `fds` with those that have been signalled since, takes their counts, and returns how many there are. */
+  take(fds: Int32Array): number;
+  /** The end of a pipe in which a byte arrives when there is something to take; the caller's. */
+  told(): number;
+  close(): void;
+}
+
 export interface KeeperAddon {
   /** @param name abstract name to listen at @param handles what the names of handles start with */
   createKeeper(name: string, handles: string): Keeper | number;
@@ -24,6 +35,7 @@ export interface KeeperAddon {
   unread(fd: number): number;
   /** Adds 1 to an event fd, without ever waiting. */
   signal(fd: number): number;
+  createWatches(): Watches | number;
   /** Makes what stands for a device node. */
   makeNode(path: string, mode: number): number;
   /** Memory that programs can map: its descriptor. */
@@ -34,11 +46,28 @@ export interface KeeperAddon {
   /** Where a file is mapped as a whole, shared; -errno. */
   mapFile(fd: number, size: number, writable: number): number;
   unmapFile(at: number, size: number): number;
+  /** 1 GiB of zeros. */
+  createWindow(): ArrayBuffer | number;
+  /**
+   * Shows a file from `offset` on in the first `bytes` (whole pages, which the file has) of a window. Where the file is cut
+   * short afterwards, zeros take its place.
+   */
+  showFile(window: ArrayBuffer, fd: number, offset: number, bytes: number): number;
+  /** The first `bytes` are to be the file's. */
+  showMore(window: ArrayBuffer, bytes: number): number;
+  /** Zeros again. */
+  clearWindow(window: ArrayBuffer): number;
   /** 1 when all of `into` was read. @param mem descriptor of /proc/PID/mem */
   readMemory(mem: number, pid: number, address: number, into: Uint8Array): number;
   writeMemory(mem: number, pid: number, address: number, from: Uint8Array): number;
   /** 0 when the memory behind a descriptor of /proc/PID/mem is gone (exec, death). */
   isAlive(mem: number): number;
+  /**
+   * The mapping at `address`, or else the next one: start, end, access (1 read, 2 write, 8 shared), offset, major, minor,
+   * inode, and the size of its name, with a zero at the end, where that may tell it from memory.
+   * @param maps descriptor of /proc/PID/maps @returns 1; -ENOENT when there is none, -ENOTTY before Linux 6.11
+   */
+  findMapping(maps: number, address: number, into: Float64Array, name: Uint8Array): number;
 }
 
 export function loadKeeper(path: string): KeeperAddon {

@@ -1,33 +1,43 @@
 /**
  * Files that are memory (memfds, tmpfs, shared anonymous memory, hugetlb), each opened once for all processes that have it,
  * so that an address of a shared mapping and the file itself lead to the same frames, and both outlive the processes.
- * They are read and written through a mapping of ours (hugetlb files have no write(2)), but only by process_vm_readv and
- * writev on ourselves: where the file was cut short, these fail and a plain access would end us.
+ * Where they are pinned, they are read and written in place (file-windows.ts). Otherwise through a mapping of ours (hugetlb
+ * files have no write(2)) by process_vm_readv and writev on ourselves, which fail where the file was cut short.
  */
 import fs from 'node:fs';
-import { type MemoryRun, notMemory, ownPages, type PageSource } from '../memory/process-memory.ts';
+import { constants } from 'node:os';
+import { type MemoryRun, type MemoryWindow, notMemory, ownPages, type PageSource } from '../memory/process-memory.ts';
+import { FileWindows } from './file-windows.ts';
 import type { KeeperAddon } from './keeper.ts';
+import { fileKey, type MapsEntry } from './mappings.ts';
 
 /** statfs(2): file systems whose files can be pinned. */
 const TMPFS_MAGIC = 0x01021994;
 const HUGETLBFS_MAGIC = 0x958458f6;
 
 const PAGE = 4096;
+const GIBIBYTE = 2 ** 30;
+
+/** What all files are reached through. */
+interface Means {
+  readonly addon: KeeperAddon;
+  /** Our own memory; see readMemory(). */
+  readonly mem: number;
+  readonly windows: FileWindows;
+}
 
 class MemoryFile implements PageSource {
   readonly name: string;
   /** A file that nobody holds may be closed at any time. */
   holders = 0;
-  private readonly addon: KeeperAddon;
-  private readonly mem: number;
+  private readonly means: Means;
   private fd: number;
-  private readonly writable: boolean;
+  private writable: boolean;
   private at = 0;
   private mapped = 0;
 
-  constructor(addon: KeeperAddon, mem: number, fd: number, writable: boolean, name: string) {
-    this.addon = addon;
-    this.mem = mem;
+  constructor(means: Means, fd: number, writable: boolean, name: string) {
+    this.means = means;
     this.fd = fd;
     this.writable = writable;
     this.name = name;
@@ -35,12 +45,12 @@ class MemoryFile implements PageSource {
 
   read(offset: number, into: Uint8Array): boolean {
     if (!this.reach(offset + into.length)) return false;
-    return this.addon.readMemory(this.mem, process.pid, this.at + offset, into) === 1;
+    return this.means.addon.readMemory(this.means.mem, process.pid, this.at + offset, into) === 1;
   }
 
   write(offset: number, from: Uint8Array): boolean {
     if (!this.writable || !this.reach(offset + from.length)) return false;
-    return this.addon.writeMemory(this.mem, process.pid, this.at + offset, from) === 1;
+    return this.means.addon.writeMemory(this.means.mem, process.pid, this.at + offset, from) === 1;
   }
 
   resolve(offset: number, length: number): readonly MemoryRun[] | null {
@@ -56,8 +66,12 @@ class MemoryFile implements PageSource {
     this.holders--;
   }
 
+  openWindow(gigabyte: number, bytes: number): MemoryWindow | null {
+    return this.writable ? this.means.windows.open(this.fd, gigabyte * GIBIBYTE, bytes) : null;
+  }
+
   close(): void {
-    if (this.mapped) this.addon.unmapFile(this.at, this.mapped);
+    if (this.mapped) this.means.addon.unmapFile(this.at, this.mapped);
     if (this.fd >= 0) fs.closeSync(this.fd);
     this.fd = -1;
     this.mapped = 0;
@@ -68,9 +82,14 @@ class MemoryFile implements PageSource {
     if (end <= this.mapped) return true;
     const size = this.fd < 0 ? 0 : fs.fstatSync(this.fd).size;
     if (end > size) return false;
-    const at = this.addon.mapFile(this.fd, size, this.writable ? 1 : 0);
+    let at = this.means.addon.mapFile(this.fd, size, this.writable ? 1 : 0);
+    if (at === -constants.errno.EPERM) {
+      // A seal forbids mappings that can be written.
+      this.writable = false;
+      at = this.means.addon.mapFile(this.fd, size, 0);
+    }
     if (at < 0) return false;
-    if (this.mapped) this.addon.unmapFile(this.at, this.mapped);
+    if (this.mapped) this.means.addon.unmapFile(this.at, this.mapped);
     this.at = at;
     this.mapped = size;
     return true;
@@ -78,14 +97,12 @@ class MemoryFile implements PageSource {
 }
 
 export class MemoryFiles {
-  private readonly addon: KeeperAddon;
+  private readonly means: Means;
   /** By "major:minor inode", as in /proc/PID/maps. */
   private readonly files = new Map<string, MemoryFile>();
-  /** Our own memory; see readMemory(). */
-  private readonly mem = fs.openSync('/proc/self/mem', 'r+');
 
   constructor(addon: KeeperAddon) {
-    this.addon = addon;
+    this.means = { addon, mem: fs.openSync('/proc/self/mem', 'r+'), windows: new FileWindows(addon) };
   }
 
   get count(): number {
@@ -102,12 +119,12 @@ export class MemoryFiles {
   /**
    * The file of a shared mapping. Null when it is no memory or cannot be reached: mapped files can be opened with
    * CAP_CHECKPOINT_RESTORE only, and others have to be among the descriptors of the process.
-   * @param proc path to /proc/PID @param key "major:minor inode" @param range "start-end" in hexadecimal
+   * @param proc path to /proc/PID
    */
-  mapped(proc: string, key: string, range: string): MemoryFile | null {
+  mapped(proc: string, { start, end, file: key }: MapsEntry): MemoryFile | null {
     const known = this.files.get(key);
     if (known) return known;
-    const direct = `${proc}/map_files/${range}`;
+    const direct = `${proc}/map_files/${start.toString(16)}-${end.toString(16)}`;
     const found = identify(direct);
     if (found.key === key) return found.memory ? this.open(key, direct) : null;
     for (const fd of descriptors(proc)) {
@@ -130,7 +147,7 @@ export class MemoryFiles {
   close(): void {
     for (const file of this.files.values()) file.close();
     this.files.clear();
-    fs.closeSync(this.mem);
+    fs.closeSync(this.means.mem);
   }
 
   private open(key: string, path: string): MemoryFile | null {
@@ -139,7 +156,7 @@ export class MemoryFiles {
     for (const mode of ['r+', 'r']) {
       try {
         const fd = fs.openSync(path, mode);
-        const file = new MemoryFile(this.addon, this.mem, fd, mode === 'r+', `memory file ${key}`);
+        const file = new MemoryFile(this.means, fd, mode === 'r+', `memory file ${key}`);
         this.files.set(key, file);
         return file;
       } catch {
@@ -154,7 +171,7 @@ export class MemoryFiles {
 function identify(path: string): { key: string; memory: boolean } {
   try {
     const { dev, ino, isFile } = statBig(path);
-    const key = `${hex2((dev >> 8) & 0xfff)}:${hex2((dev & 0xff) | ((dev >> 12) & 0xfff00))} ${ino}`;
+    const key = fileKey(dev, ino);
     const { type } = isFile ? fs.statfsSync(path) : { type: 0 };
     return { key, memory: type === TMPFS_MAGIC || type === HUGETLBFS_MAGIC };
   } catch {
@@ -166,8 +183,6 @@ function statBig(path: string): { dev: number; ino: bigint; isFile: boolean } {
   const stat = fs.statSync(path, { bigint: true });
   return { dev: Number(stat.dev), ino: stat.ino, isFile: stat.isFile() };
 }
-
-const hex2 = (n: number): string => n.toString(16).padStart(2, '0');
 
 function descriptors(proc: string): string[] {
   try {

@@ -1,7 +1,10 @@
 /** Runs a program under a server, as if the program had been started in its place. */
 import { type ChildProcess, type IOType, spawn } from 'node:child_process';
 import fs from 'node:fs';
+import { buildStart } from './build-shim.ts';
+import { findProgram } from './program-file.ts';
 import type { Server } from './server.ts';
+import type { StartState } from './start-state.ts';
 
 export interface RunResult {
   /** Exit status, or null when a signal ended it. */
@@ -15,6 +18,8 @@ export interface RunOptions {
   readonly cwd?: string;
   /** Descriptors of this process, 3 and above, that the program gets under the same numbers. */
   readonly descriptors?: readonly number[];
+  /** What the program is to inherit instead of what Node has made of it. */
+  readonly start?: StartState;
 }
 
 /**
@@ -61,9 +66,11 @@ export async function runProgram(
   for (const signal of PASSED_ON) process.on(signal, passOn);
   for (const signal of FROM_TERMINALS) process.on(signal, terminal ? ignore : passOn);
   try {
-    const started = spawn(command, args, {
+    const env = { ...(options.env ?? process.env), ...server.environment() };
+    const [file, ...rest] = withStartState(command, args, options, env);
+    const started = spawn(file!, rest, {
       stdio: stdioWith(options.descriptors ?? []),
-      env: { ...(options.env ?? process.env), ...server.environment() },
+      env,
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
     child = started;
@@ -75,6 +82,18 @@ export async function runProgram(
     for (const signal of PASSED_ON) process.off(signal, passOn);
     for (const signal of FROM_TERMINALS) process.off(signal, terminal ? ignore : passOn);
   }
+}
+
+/** The command itself, or one that restores the start state first. One that cannot be found is left for spawn() to refuse. */
+function withStartState(
+  command: string,
+  args: readonly string[],
+  { start, cwd }: RunOptions,
+  env: NodeJS.ProcessEnv,
+): readonly string[] {
+  const asItIs = !start || (start.files === null && start.ignored === 0n);
+  if (asItIs || findProgram(command, env, cwd) === null) return [command, ...args];
+  return [buildStart(), String(start.files ?? 0), start.ignored.toString(16), command, ...args];
 }
 
 /** For spawn(): the standard three, and `descriptors` under their own numbers. */

@@ -66,7 +66,7 @@ export class Server {
 
     const handles = new Handles(addon, keeper, (handle) => this.released(handle));
     const processes = new ClientProcesses(addon);
-    const eventFds = new EventFds(addon, keeper);
+    const eventFds = new EventFds(addon, keeper, () => this.signalled());
     const regions = new SharedRegions(addon);
     const { machine, failures = new FailurePoints() } = this.options;
     const shared: Shared = {
@@ -150,6 +150,16 @@ export class Server {
     handles.prune();
     regions.sweep();
     processes.sweep();
+  }
+
+  /** A program has signalled an event fd, and may not call us for a long time. */
+  private signalled(): void {
+    try {
+      this.running?.shared.eventFds.sweep();
+    } catch (error) {
+      this.internalError(error);
+    }
+    this.settle();
   }
 
   private released(handle: Handle): void {

@@ -1,11 +1,16 @@
 /** Pages of the engine that programs map: shared memory in place of the engine's own, from the first mapping on. */
+import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { fail } from '../abi/errno.ts';
-import type { Mapping } from '../iommufd/file.ts';
+import type { MappedRegisters, Mapping } from '../iommufd/file.ts';
 import type { KeeperAddon } from './keeper.ts';
+import { fileKey } from './mappings.ts';
+import { TOKEN_BYTES, TOKEN_RANDOM } from './protocol.ts';
 
 interface Shared {
   readonly fd: number;
+  /** By which the shim names registers; null for memory. */
+  readonly token: Buffer | null;
   /** Processes that are about to map it. */
   expected: number;
 }
@@ -13,16 +18,32 @@ interface Shared {
 export class SharedRegions {
   private readonly addon: KeeperAddon;
   private readonly shared = new Map<Mapping, Shared>();
+  /** By the random part of their tokens. */
+  private readonly registers = new Map<string, Mapping>();
 
   constructor(addon: KeeperAddon) {
     this.addon = addon;
   }
 
-  /** A process is about to map it, until end(). @returns the descriptor to map; ENOMEM when there is no memory to share */
-  begin(mapping: Mapping): number {
+  /** A process is about to map it, until end(). ENOMEM when there is no memory to share. */
+  begin(mapping: Mapping): Shared {
     const shared = this.shared.get(mapping) ?? this.share(mapping);
     shared.expected++;
-    return shared.fd;
+    return shared;
+  }
+
+  /** The registers that programs have mapped as `file`, "major:minor inode". */
+  registersOf(file: string): MappedRegisters | null {
+    for (const [{ registers }, { fd }] of this.shared) {
+      const { dev, ino } = fs.fstatSync(fd);
+      if (registers && fileKey(dev, ino) === file) return registers;
+    }
+    return null;
+  }
+
+  /** The registers that the token at `at` names. */
+  find(frame: Buffer, at: number): MappedRegisters | null {
+    return this.registers.get(frame.toString('latin1', at + TOKEN_RANDOM, at + TOKEN_BYTES))?.registers ?? null;
   }
 
   end(mapping: Mapping): void {
@@ -41,25 +62,33 @@ export class SharedRegions {
   }
 
   private share(mapping: Mapping): Shared {
-    const { region } = mapping;
-    const fd = this.addon.createRegion(region.bytes.length);
-    const memory = fd < 0 ? fd : this.addon.mapRegion(fd, region.bytes.length);
-    if (typeof memory === 'number') {
+    const { region, registers } = mapping;
+    const length = registers ? registers.length : region.bytes.length;
+    const fd = this.addon.createRegion(length);
+    const memory = fd < 0 || registers ? fd : this.addon.mapRegion(fd, length);
+    if (typeof memory === 'number' && memory < 0) {
       if (fd >= 0) fs.closeSync(fd);
       mapping.ended();
-      throw fail('ENOMEM', `no ${region.bytes.length} bytes can be shared with the process`);
+      throw fail('ENOMEM', `no ${length} bytes can be shared with the process`);
     }
-    const bytes = new Uint8Array(memory);
-    bytes.set(region.bytes);
-    region.bytes = bytes;
-    const shared: Shared = { fd, expected: 0 };
+    if (typeof memory !== 'number') {
+      const bytes = new Uint8Array(memory);
+      bytes.set(region.bytes);
+      region.bytes = bytes;
+    }
+    const token = registers
+      ? Buffer.concat([Buffer.alloc(TOKEN_RANDOM), randomBytes(TOKEN_BYTES - TOKEN_RANDOM)])
+      : null;
+    const shared: Shared = { fd, token, expected: 0 };
     mapping.inUse = () => shared.expected > 0 || this.addon.isShared(fd) === 1;
     this.shared.set(mapping, shared);
+    if (token) this.registers.set(token.toString('latin1', TOKEN_RANDOM), mapping);
     return shared;
   }
 
   private forget(mapping: Mapping): void {
-    const { fd } = this.shared.get(mapping)!;
+    const { fd, token } = this.shared.get(mapping)!;
+    if (token) this.registers.delete(token.toString('latin1', TOKEN_RANDOM));
     this.shared.delete(mapping);
     mapping.inUse = () => false;
     fs.closeSync(fd);

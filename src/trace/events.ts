@@ -16,12 +16,12 @@ export interface IoctlEvent {
   readonly reason: string;
 }
 
-/** read, write, pread, pwrite, mmap, open, close of one of our files. */
+/** read, write, pread, pwrite, mmap, open, close of one of our files; load and store of registers that it has mapped. */
 export interface FileEvent {
   readonly type: 'file';
   readonly pid: number;
   readonly file: string;
-  readonly call: 'open' | 'close' | 'read' | 'write' | 'pread' | 'pwrite' | 'mmap';
+  readonly call: 'open' | 'close' | 'read' | 'write' | 'pread' | 'pwrite' | 'mmap' | 'load' | 'store';
   readonly offset: number;
   readonly length: number;
   readonly result: number;
@@ -58,10 +58,13 @@ export interface DmaEvent {
   readonly offset: number;
   readonly length: number;
   readonly write: boolean;
-  /** Physical frame, or -1 when refused. */
+  /** Physical frame, or -1 when it did not move (yet). */
   readonly frame: number;
-  /** Where the answer came from. */
-  readonly via: 'atc' | 'iommu' | 'refused';
+  /**
+   * Where the answer came from; or how it ended without one (`discarded`: as though it had been done); or what it waits
+   * for: a stalled transaction, the answer to a page request.
+   */
+  readonly via: 'atc' | 'iommu' | 'refused' | 'discarded' | 'stalled' | 'page-request';
 }
 
 /** A cache of an IOMMU or device was filled, hit or dropped entries. */

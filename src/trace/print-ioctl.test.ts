@@ -17,7 +17,7 @@ const lookup = commandsOf(dialect('linux-7.1'));
 
 /** What the program gave and what it got back. */
 function ioctl(command: number, before: object, after: object = {}, rest: Partial<IoctlEvent> = {}): string {
-  const type = lookup(command)?.struct ?? IoasMap;
+  const type = lookup(command, rest.struct ?? '')?.struct ?? IoasMap;
   const given = Object.assign(new type(), before);
   const left = Object.assign(new type(given.bytes.slice()), after);
   const event: IoctlEvent = {
@@ -126,6 +126,12 @@ describe('a length', () => {
 });
 
 describe('a call on a file', () => {
+  it('of a number with two meanings is told apart by its struct', () => {
+    const values = { argsz: 24 };
+    expect(ioctl(0x3b70, values, {}, { struct: 'vfio_iommu_type1_info' })).toBe('VFIO_IOMMU_GET_INFO {} = 0');
+    expect(ioctl(0x3b70, values, {}, { struct: 'vfio_pci_hot_reset_info' })).toMatch(/^VFIO_DEVICE_GET_PCI_HOT_RESET/);
+  });
+
   it('is shown with length and offset', () => {
     const event = { type: 'file', pid: 1, file: 'vfio0', call: 'pread', offset: 0x88, length: 8 } as const;
     expect(showFileCall({ ...event, result: 8, reason: '' })).toBe('pread 8 at 0x88 = 8');

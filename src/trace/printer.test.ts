@@ -62,6 +62,19 @@ describe('the readable trace', () => {
     ]);
   });
 
+  it('tells a DMA that waits, and for what', () => {
+    const waits = { ...DMA, frame: -1 } as const;
+    expect(
+      lines([
+        { ...waits, via: 'stalled' },
+        { ...waits, via: 'page-request' },
+      ]),
+    ).toEqual([
+      '0000:01:00.0      DMA write 4 KiB at 0x20010 stalled',
+      '0000:01:00.0      DMA write 4 KiB at 0x20010 requests its page',
+    ]);
+  });
+
   it('leaves out what happens all the time, unless asked for all', () => {
     const read: FileEvent = { ...open(1), call: 'pread', length: 4, result: 4 };
     expect(lines([SYNC, read])).toEqual([]);

@@ -136,7 +136,8 @@ const hex = (frame: number, offset: number): string => `0x${(BigInt(frame) * 409
 function showDma({ write, length, iovaFrame, offset, substream, frame, via }: DmaEvent): string {
   const what = `DMA ${write ? 'write' : 'read '} ${showLength(BigInt(length)).padStart(5)} at ${hex(iovaFrame, offset)}`;
   const pasid = substream >= 0 ? ` PASID ${substream}` : '';
-  if (via === 'refused') return `${what}${pasid} refused`;
+  if (via === 'refused' || via === 'discarded' || via === 'stalled') return `${what}${pasid} ${via}`;
+  if (via === 'page-request') return `${what}${pasid} requests its page`;
   return `${what}${pasid} -> PA ${hex(frame, offset)}${via === 'atc' ? ' (ATC)' : ''}`;
 }
 

@@ -20,13 +20,15 @@ const OUT_DEVID_AT = 12;
 const PT_ID_AT = 8;
 const UUID_BYTES = 16;
 
-/** @param bound this file has bound the device already */
-export function bindIommufd(device: VfioDevice, call: Call, bound: boolean): Binding {
+/** @param present what this file has bound the device to already, or its group has */
+export function bindIommufd(device: VfioDevice, call: Call, present: Binding | null): Binding {
   const bind = takeBind(call, device.dialect);
   const unknown = bind.flags & ~device.dialect.accepted.vfioBindFlags;
   if (unknown) throw fail('EINVAL', `flags 0x${bind.flags.toString(16)} are not all known`);
   if (bind.iommufd < 0) throw fail('EINVAL', `iommufd ${bind.iommufd} is negative`);
-  if (bound) throw fail('EINVAL', `${device.name} is bound by this file already`);
+  if (present && !present.byNode) throw fail('EINVAL', `${device.fn.name} was opened, and so bound, by its group`);
+  device.group.checkClosed();
+  if (present) throw fail('EINVAL', `${device.name} is bound by this file already`);
   if (bind.flags & VFIO_DEVICE_BIND_FLAG_TOKEN) {
     readUser(call.caller.memory, bind.tokenUuidPtr, new Uint8Array(UUID_BYTES));
     throw fail('EINVAL', `a token is given, and ${device.name} has no virtual functions that need one`);
@@ -36,7 +38,7 @@ export function bindIommufd(device: VfioDevice, call: Call, bound: boolean): Bin
   if (!(file instanceof IommufdContext)) {
     throw fail('EBADFD', `iommufd ${bind.iommufd} is ${file ? `a ${file.kind}` : 'a file of another kind'}`);
   }
-  const binding = device.bind(file);
+  const binding = device.bindByNode(file);
   try {
     call.write(OUT_DEVID_AT, u32Bytes(binding.device.id));
   } catch (error) {

@@ -4,6 +4,9 @@ import type { StructType } from '../abi/struct.ts';
 import type { ClientProcess } from '../iommufd/file.ts';
 import { readUser, writeUser } from '../iommufd/user-memory.ts';
 
+/** The terminating zero included. */
+const LONGEST_STRING = 4096n;
+
 export class Call {
   readonly caller: ClientProcess;
   /** Where the caller's struct is. */
@@ -32,6 +35,18 @@ export class Call {
     const bytes = new Uint8Array(length);
     readUser(this.caller.memory, this.address + BigInt(offset), bytes);
     return bytes;
+  }
+
+  /** The C string at the argument, of at most a page: EINVAL when longer, EFAULT when unreadable. */
+  string(): string {
+    const characters: number[] = [];
+    const byte = new Uint8Array(1);
+    for (let length = 0n; length < LONGEST_STRING; length++) {
+      readUser(this.caller.memory, this.address + length, byte);
+      if (byte[0] === 0) return String.fromCharCode(...characters);
+      characters.push(byte[0]!);
+    }
+    throw fail('EINVAL', `the string has no end within ${LONGEST_STRING} bytes`);
   }
 
   write(offset: number, bytes: Uint8Array): void {

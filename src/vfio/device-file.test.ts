@@ -185,7 +185,7 @@ describe('a bound device', () => {
   });
 
   it.each([
-    [0, 3, 0x4000n],
+    [0, 15, 0x4000n],
     [1, 0, 0n],
     [5, 0, 0n],
     [6, 0, 0n],
@@ -194,6 +194,25 @@ describe('a bound device', () => {
     const { program, device } = await boundDevice();
     const info = await program.ok(device, vfio.VFIO_DEVICE_GET_REGION_INFO, vfio.RegionInfo, { index });
     expect([info.flags, info.size, info.offset]).toEqual([flags, size, BigInt(index) << 40n]);
+  });
+
+  it('tells that its BAR can be mapped with the MSI-X table: a capability, for those with room for it', async () => {
+    const { program, device } = await boundDevice();
+    const info = (tail: number) =>
+      program.call(device, vfio.VFIO_DEVICE_GET_REGION_INFO, vfio.RegionInfo, {}, new Uint8Array(tail));
+    const { s: short } = await info(7);
+    expect([short.argsz, short.flags, short.capOffset]).toEqual([40, 15, 0]);
+    const { s, tail } = await info(8);
+    expect([s.argsz, s.flags, s.capOffset]).toEqual([40, 15, 32]);
+    const capability = new vfio.InfoCapHeader(tail);
+    expect([capability.id, capability.version, capability.next]).toEqual([3, 1, 0]);
+  });
+
+  it('tells that its BAR cannot be mapped when the machine says so', async () => {
+    const { program, device } = await boundDevice({ change: ({ functions }) => (functions[0]!.mmap = false) });
+    const info = await program.ok(device, vfio.VFIO_DEVICE_GET_REGION_INFO, vfio.RegionInfo);
+    expect([info.flags, info.size]).toEqual([3, 0x4000n]);
+    expect(() => program.file(device).mmap(program.process, 4096n, 3, 1, 0n)).toThrow('EINVAL');
   });
 
   it.each([8, 9, 0xffff_ffff])('has no region %i', async (index) => {
@@ -216,7 +235,7 @@ describe('a bound device', () => {
 
   it('answers ENOTTY to commands that it does not have, EFAULT to structs that are not there', async () => {
     const { program, device } = await boundDevice();
-    expect(await program.bare(device, vfio.VFIO_DEVICE_IOEVENTFD)).toBe('ENOTTY');
+    expect(await program.bare(device, 0x3b64 + 30)).toBe('ENOTTY');
     expect(await program.bare(device, 0xdead_beef)).toBe('ENOTTY');
     expect(await program.bare(device, vfio.VFIO_DEVICE_GET_INFO, 1n)).toBe('EFAULT');
     expect(await program.bare(device, vfio.VFIO_DEVICE_GET_INFO, 2n ** 64n - 8n)).toBe('EFAULT');

@@ -1,17 +1,23 @@
 /**
- * A device that programs reach by /dev/vfio/devices/vfioN. It may be opened often but bound by one of its files at a
- * time; what the binding brings (interrupts, virtual configuration space) ends with that file.
+ * A device that programs reach by /dev/vfio/devices/vfioN or by its group. Its own node may be opened often but bound by
+ * one file at a time; the group opens it as often as asked. What the binding brings (interrupts, virtual configuration
+ * space) ends with the last of these files.
  */
 import type { Dialect } from '../abi/dialects.ts';
 import { fail } from '../abi/errno.ts';
+import { VFIO_DEVICE_BIND_IOMMUFD } from '../abi/vfio.ts';
 import type { DriverDevice } from '../drivers/iommu-driver.ts';
 import type { PciFunction } from '../hardware/pci/pci-function.ts';
 import type { IommufdContext } from '../iommufd/context.ts';
 import { IommufdDevice } from '../iommufd/device.ts';
 import type { OpenFile } from '../iommufd/file.ts';
+import { NO_PASID } from '../iommufd/group.ts';
+import { compatIoas } from '../iommufd/vfio-compat/compat-ioas.ts';
 import type { Tracer } from '../trace/events.ts';
 import { VfioDeviceFile } from './device-file.ts';
+import type { VfioGroup } from './group.ts';
 import { DeviceInterrupts } from './interrupts.ts';
+import { IoEventFds } from './io-event-fds.ts';
 import { LowPower } from './low-power.ts';
 import { resetFunction, restoreState, type SavedState, saveState, setMaster, setMemoryDecode } from './pci-core.ts';
 import { VirtualConfig } from './virtual-config.ts';
@@ -31,8 +37,10 @@ export interface VfioDeviceOptions {
   readonly fn: PciFunction;
   readonly address: PciAddress;
   readonly driver: DriverDevice;
-  /** Stands for the group of devices that its IOMMU cannot tell apart. */
-  readonly group: object;
+  /** Programs may map the BARs, and not only read and write them. */
+  readonly barsMappable: boolean;
+  /** Those that its IOMMU cannot tell apart. */
+  readonly group: VfioGroup;
   readonly dialect: Dialect;
   /** All devices on its bus, itself included: a hot reset hits all of them. */
   readonly bus: readonly VfioDevice[];
@@ -44,10 +52,13 @@ export interface Binding {
   readonly device: IommufdDevice;
   readonly config: VirtualConfig;
   readonly interrupts: DeviceInterrupts;
+  readonly ioEventFds: IoEventFds;
   readonly lowPower: LowPower;
   readonly saved: SavedState;
   /** With which it is attached. */
   readonly pasids: Set<number>;
+  /** By its own node, and not through its group. */
+  readonly byNode: boolean;
 }
 
 export class VfioDevice {
@@ -56,11 +67,16 @@ export class VfioDevice {
   readonly node: { readonly major: number; readonly minor: number };
   readonly fn: PciFunction;
   readonly address: PciAddress;
-  readonly group: object;
+  readonly group: VfioGroup;
+  readonly barsMappable: boolean;
   readonly dialect: Dialect;
   readonly bus: readonly VfioDevice[];
   readonly tracer: Tracer;
   binding: Binding | null;
+  /** Files that are closed, and that mappings keep. */
+  readonly lingering: Set<VfioDeviceFile>;
+  /** Files that share the binding. */
+  private opens: number;
   private readonly driver: DriverDevice;
 
   constructor(options: VfioDeviceOptions) {
@@ -70,20 +86,58 @@ export class VfioDevice {
     this.fn = options.fn;
     this.address = options.address;
     this.group = options.group;
+    this.barsMappable = options.barsMappable;
     this.dialect = options.dialect;
     this.bus = options.bus;
     this.tracer = options.tracer;
     this.driver = options.driver;
     this.binding = null;
+    this.opens = 0;
+    this.lingering = new Set();
+  }
+
+  /** Ends what only mappings kept that have gone: nothing has told us of the munmap. */
+  sweep(): void {
+    for (const file of [...this.lingering]) file.endIfUnused();
+  }
+
+  /** Releases before 6.6 had groups only. */
+  get hasNode(): boolean {
+    return this.dialect.vfioCommands.has(VFIO_DEVICE_BIND_IOMMUFD & 0xff);
   }
 
   open(): OpenFile {
     return new VfioDeviceFile(this);
   }
 
-  /** Binds to an iommufd and makes the function ready: reset, memory decode on, bus mastering off. EINVAL when bound. */
-  bind(context: IommufdContext): Binding {
+  /** What BIND_IOMMUFD on a file of the device's own node does. EINVAL when bound. */
+  bindByNode(context: IommufdContext): Binding {
+    this.sweep();
     if (this.binding) throw fail('EINVAL', `${this.name} is bound by another file of it`);
+    return this.bind(context, true);
+  }
+
+  /** What GET_DEVICE_FD of its group does, the first time with attaching to the container's IOAS: ENODEV without one. */
+  openInGroup(container: IommufdContext): OpenFile {
+    this.sweep();
+    if (this.binding) this.opens++;
+    return new VfioDeviceFile(this, this.binding ?? this.bindAttached(container));
+  }
+
+  private bindAttached(container: IommufdContext): Binding {
+    const binding = this.bind(container, false);
+    try {
+      binding.device.attach(compatIoas(container).id);
+      binding.pasids.add(NO_PASID);
+      return binding;
+    } catch (error) {
+      this.unbind();
+      throw error;
+    }
+  }
+
+  /** Makes the function ready: reset, memory decode on, bus mastering off. */
+  private bind(context: IommufdContext, byNode: boolean): Binding {
     const device = IommufdDevice.bind(context, this.driver, this.name, this.group);
     const { fn } = this;
     setMaster(fn, false);
@@ -92,18 +146,23 @@ export class VfioDevice {
     const saved = saveState(fn);
     const interrupts = new DeviceInterrupts(fn, this.tracer);
     const config = new VirtualConfig(fn, (disabled) => interrupts.setPinDisabled(disabled));
-    this.binding = { device, config, interrupts, lowPower: new LowPower(), saved, pasids: new Set() };
+    const ioEventFds = new IoEventFds(fn, config);
+    const lowPower = new LowPower();
+    this.binding = { device, config, interrupts, ioEventFds, lowPower, saved, pasids: new Set(), byNode };
+    this.opens = 1;
     return this.binding;
   }
 
-  /** Gives back eventfds, resets the function (which stops its DMA), and takes it from its iommufd. */
+  /** A file is closed. The last one gives back eventfds, resets the function (which stops its DMA), and unbinds it. */
   unbind(): void {
     const binding = this.binding;
     if (!binding) throw new Error(`${this.name} is not bound`);
+    if (--this.opens > 0) return;
     const { fn } = this;
     this.binding = null;
     binding.lowPower.exit();
     binding.interrupts.close();
+    binding.ioEventFds.close();
     resetFunction(fn);
     restoreState(fn, binding.saved);
     for (const pasid of binding.pasids) binding.device.detach(pasid);

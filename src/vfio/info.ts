@@ -1,7 +1,8 @@
-/** GET_INFO, GET_REGION_INFO, GET_IRQ_INFO: what the device has. No info carries capabilities: nothing is mappable. */
+/** GET_INFO, GET_REGION_INFO, GET_IRQ_INFO: what the device has. */
 import { fail } from '../abi/errno.ts';
 import {
   DeviceInfo,
+  InfoCapHeader,
   IrqInfo,
   RegionInfo,
   VFIO_DEVICE_FLAGS_PCI,
@@ -10,19 +11,20 @@ import {
   VFIO_IRQ_INFO_EVENTFD,
   VFIO_IRQ_INFO_MASKABLE,
   VFIO_IRQ_INFO_NORESIZE,
-  VFIO_PCI_BAR0_REGION_INDEX,
-  VFIO_PCI_CONFIG_REGION_INDEX,
   VFIO_PCI_INTX_IRQ_INDEX,
   VFIO_PCI_NUM_IRQS,
   VFIO_PCI_NUM_REGIONS,
+  VFIO_PCI_ROM_REGION_INDEX,
   VFIO_PCI_VGA_REGION_INDEX,
+  VFIO_REGION_INFO_CAP_MSIX_MAPPABLE,
+  VFIO_REGION_INFO_FLAG_CAPS,
+  VFIO_REGION_INFO_FLAG_MMAP,
   VFIO_REGION_INFO_FLAG_READ,
   VFIO_REGION_INFO_FLAG_WRITE,
 } from '../abi/vfio.ts';
-import { CONFIG_BYTES } from '../hardware/pci/spec/config-space.ts';
 import type { Call } from './call.ts';
 import type { Binding, VfioDevice } from './device.ts';
-import { regionOffset } from './regions.ts';
+import { regionBytes, regionOffset } from './regions.ts';
 
 export function getInfo(_device: VfioDevice, _binding: Binding, call: Call): void {
   const { argsz } = call.take(DeviceInfo, 'numIrqs');
@@ -38,16 +40,29 @@ export function getRegionInfo(device: VfioDevice, _binding: Binding, call: Call)
   const info = call.take(RegionInfo, 'offset');
   if (info.index >= VFIO_PCI_VGA_REGION_INDEX)
     throw fail('EINVAL', `index ${info.index} names no region of the device`);
-  const size = regionSize(device, info.index);
+  const size = regionBytes(device.fn, info.index);
   info.offset = regionOffset(info.index);
   info.size = BigInt(size);
   info.flags = size ? VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE : 0;
+  info.capOffset = 0;
+  if (size && info.index < VFIO_PCI_ROM_REGION_INDEX && device.barsMappable) makeMappable(device, info, call);
   call.write(0, info.bytes);
 }
 
-function regionSize(device: VfioDevice, index: number): number {
-  if (index === VFIO_PCI_CONFIG_REGION_INDEX) return CONFIG_BYTES;
-  return index === VFIO_PCI_BAR0_REGION_INDEX ? device.fn.kind.identity.bar0Bytes : 0;
+/** One that holds the MSI-X table carries a capability: the table can be mapped with the rest. */
+function makeMappable({ fn }: VfioDevice, info: InstanceType<typeof RegionInfo>, call: Call): void {
+  info.flags |= VFIO_REGION_INFO_FLAG_MMAP;
+  if (!fn.msix) return;
+  info.flags |= VFIO_REGION_INFO_FLAG_CAPS;
+  const capability = new InfoCapHeader();
+  capability.id = VFIO_REGION_INFO_CAP_MSIX_MAPPABLE;
+  capability.version = 1;
+  if (info.argsz < RegionInfo.size + InfoCapHeader.size) {
+    info.argsz = RegionInfo.size + InfoCapHeader.size;
+    return;
+  }
+  info.capOffset = RegionInfo.size;
+  call.write(RegionInfo.size, capability.bytes);
 }
 
 export function getIrqInfo(_device: VfioDevice, binding: Binding, call: Call): void {

@@ -4,6 +4,7 @@ import * as vfio from '../abi/vfio.ts';
 
 const [INTX, MSI, MSIX, ERR, REQ] = [0, 1, 2, 3, 4];
 const [NONE, BOOL, EVENTFD, MASK, UNMASK, TRIGGER] = [1, 2, 4, 8, 16, 32];
+const fdData = (...fds: number[]) => new Uint8Array(Int32Array.from(fds).buffer);
 const config = (offset: number): bigint => (7n << 40n) + BigInt(offset);
 
 async function boundDevice() {
@@ -18,7 +19,7 @@ async function boundDevice() {
     return (await program.call(fd, vfio.VFIO_DEVICE_SET_IRQS, vfio.IrqSet, values, tail)).errno;
   };
   const setFds = (index: number, start: number, ...fds: number[]) =>
-    set(EVENTFD | TRIGGER, index, start, fds.length, new Uint8Array(Int32Array.from(fds).buffer));
+    set(EVENTFD | TRIGGER, index, start, fds.length, fdData(...fds));
   const settle = (): void => machine.settle();
   return { machine, events, program, fd, fn, set, setFds, settle };
 }
@@ -153,11 +154,36 @@ describe('INTx', () => {
     expect(eventFd.count).toBe(1);
   });
 
-  it('does not take eventfds that mask or unmask: ENOTTY', async () => {
+  it('takes no eventfd that masks: ENOTTY, as in kernels', async () => {
     const { program, set } = await enabled();
-    const data = new Uint8Array(Int32Array.of(program.eventfd().fd).buffer);
-    expect(await set(EVENTFD | MASK, INTX, 0, 1, data)).toBe('ENOTTY');
-    expect(await set(EVENTFD | UNMASK, INTX, 0, 1, data)).toBe('ENOTTY');
+    expect(await set(EVENTFD | MASK, INTX, 0, 1, fdData(program.eventfd().fd))).toBe('ENOTTY');
+  });
+
+  it('is unmasked by the signal of an eventfd, of which there can be one', async () => {
+    const { program, set, fn, settle, eventFd } = await enabled();
+    const unmask = program.eventfd();
+    expect(await set(EVENTFD | UNMASK, INTX, 0, 1, fdData(unmask.fd))).toBe('');
+    fn.setPin(true);
+    settle();
+    unmask.eventFd.signal();
+    expect([eventFd.count, unmask.eventFd.count]).toEqual([2, 0]);
+    fn.setPin(false);
+    unmask.eventFd.signal();
+    expect(eventFd.count).toBe(2);
+    const other = program.eventfd();
+    expect(await set(EVENTFD | UNMASK, INTX, 0, 1, fdData(other.fd))).toBe('EBUSY');
+    expect(await set(EVENTFD | UNMASK, INTX, 0, 1, fdData(-1))).toBe('');
+    expect([unmask.eventFd.held, other.eventFd.held]).toEqual([0, 0]);
+    expect(await set(EVENTFD | UNMASK, INTX, 0, 1, fdData(other.fd))).toBe('');
+  });
+
+  it('gives the eventfd that unmasks back when it is switched off', async () => {
+    const { program, set, eventFd } = await enabled();
+    const unmask = program.eventfd();
+    await set(EVENTFD | UNMASK, INTX, 0, 1, fdData(unmask.fd));
+    await set(NONE | TRIGGER, INTX, 0, 0);
+    expect([unmask.eventFd.held, eventFd.held]).toEqual([0, 0]);
+    expect(await set(EVENTFD | UNMASK, INTX, 0, 1, fdData(unmask.fd))).toBe('EINVAL');
   });
 
   it('is off after DATA_NONE with count 0', async () => {

@@ -40,6 +40,8 @@ export class DeviceInterrupts implements InterruptTarget {
   /** VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX, or none. */
   private mode: number | null;
   private readonly pinSlot: Slot;
+  /** Unmasks the pin when the program signals it. */
+  private readonly unmaskSlot: Slot;
   private pinMasked: boolean;
   /** The program has INTx disable set in its COMMAND. */
   private pinDisabled: boolean;
@@ -55,6 +57,7 @@ export class DeviceInterrupts implements InterruptTarget {
     this.tracer = tracer;
     this.mode = null;
     this.pinSlot = { eventFd: null };
+    this.unmaskSlot = { eventFd: null };
     this.pinMasked = false;
     this.pinDisabled = false;
     this.vectors = new Map();
@@ -80,7 +83,7 @@ export class DeviceInterrupts implements InterruptTarget {
       case VFIO_PCI_INTX_IRQ_INDEX:
         if (trigger) return this.setPin(caller, request);
         if (action === VFIO_IRQ_SET_ACTION_MASK || action === VFIO_IRQ_SET_ACTION_UNMASK) {
-          return this.maskPin(request, action === VFIO_IRQ_SET_ACTION_MASK);
+          return this.maskPin(caller, request, action === VFIO_IRQ_SET_ACTION_MASK);
         }
         break;
       case VFIO_PCI_MSI_IRQ_INDEX:
@@ -126,7 +129,10 @@ export class DeviceInterrupts implements InterruptTarget {
   }
 
   private disable(): void {
-    if (this.mode === VFIO_PCI_INTX_IRQ_INDEX) replace(this.pinSlot, null);
+    if (this.mode === VFIO_PCI_INTX_IRQ_INDEX) {
+      replace(this.unmaskSlot, null);
+      replace(this.pinSlot, null);
+    }
     if (this.mode === VFIO_PCI_MSIX_IRQ_INDEX) {
       setMsix(this.fn, false);
       for (const vector of [...this.vectors.keys()]) this.setVector(vector, null);
@@ -157,15 +163,27 @@ export class DeviceInterrupts implements InterruptTarget {
     replace(this.pinSlot, eventFd);
   }
 
-  private maskPin({ flags, start, count, data }: IrqRequest, masked: boolean): void {
+  private maskPin(caller: ClientProcess, request: IrqRequest, masked: boolean): void | Promise<void> {
+    const { flags, start, count, data } = request;
     this.checkMode(VFIO_PCI_INTX_IRQ_INDEX, false);
     checkOne(start, count);
     if (flags & VFIO_IRQ_SET_DATA_EVENTFD) {
-      throw fail('ENOTTY', 'the pin is masked and unmasked by calls only: we do not watch eventfds of a program');
+      if (masked) throw fail('ENOTTY', 'an eventfd can unmask the pin, but not mask it');
+      return this.setUnmaskEventFd(caller, data.getInt32(0, true));
     }
     if (flags & VFIO_IRQ_SET_DATA_BOOL && !data.getUint8(0)) return;
     if (masked) this.mask();
     else this.unmask();
+  }
+
+  private async setUnmaskEventFd(caller: ClientProcess, fd: number): Promise<void> {
+    if (fd < 0) return replace(this.unmaskSlot, null);
+    const eventFd = await this.obtain(caller, fd, () => {
+      this.checkMode(VFIO_PCI_INTX_IRQ_INDEX, false);
+      if (this.unmaskSlot.eventFd) throw fail('EBUSY', 'another eventfd unmasks the pin already');
+    });
+    replace(this.unmaskSlot, eventFd);
+    eventFd.watch(() => this.unmask());
   }
 
   private mask(): void {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type MachineChoice, Program, testMachine } from '../../test/host/program.ts';
 import * as vfio from '../abi/vfio.ts';
+import * as groups from '../abi/vfio-group.ts';
 
 const OWN_BUSES: MachineChoice = {};
 const ONE_BUS: MachineChoice = { change: (machine) => (machine.functions[1]!.bdf = '0000:01:00.1') };
@@ -81,10 +82,63 @@ describe('a hot reset', () => {
     for (const fd of fds) expect(program.pread(fd, 0x90n, 4)).toEqual(new Uint8Array(4));
   });
 
-  it('takes neither flags nor groups', async () => {
+  it('takes neither flags nor, by the own node of a device, groups', async () => {
     const { program, fd } = await machineWith(OWN_BUSES, 0);
     expect(await hotReset(program, fd, { flags: 1 })).toBe('EINVAL');
     expect(await hotReset(program, fd, { count: 1 })).toBe('EINVAL');
     expect(await hotReset(program, fd, { argsz: 11 })).toBe('EINVAL');
+  });
+});
+
+describe('a hot reset of a device that its group has opened', () => {
+  async function openedByGroups(choice: MachineChoice, ...opened: number[]) {
+    const { machine } = testMachine(choice);
+    const program = new Program(machine);
+    const container = program.open('/dev/vfio/vfio');
+    const groupFds: number[] = [];
+    const fds: number[] = [];
+    for (const index of opened) {
+      const group = program.open(`/dev/vfio/${index}`);
+      const fd = program.put(new Uint8Array(Int32Array.of(container).buffer));
+      await program.bare(group, groups.VFIO_GROUP_SET_CONTAINER, fd);
+      const name = program.put(new TextEncoder().encode(`${machine.devices[index]!.fn.name}\0`));
+      fds.push((await program.result(group, groups.VFIO_GROUP_GET_DEVICE_FD, name)) as number);
+      groupFds.push(group);
+    }
+    const resetBy = async (...fdsOfGroups: number[]) => {
+      const tail = new Uint8Array(Int32Array.from(fdsOfGroups).buffer);
+      const values = { count: fdsOfGroups.length };
+      return (await program.call(fds[0]!, vfio.VFIO_DEVICE_PCI_HOT_RESET, vfio.PciHotReset, values, tail)).errno;
+    };
+    return { program, container, groupFds, fds, fd: fds[0]!, resetBy };
+  }
+
+  it('lists the groups of the affected devices', async () => {
+    const { program, fd } = await openedByGroups(ONE_BUS, 0);
+    expect(await hotResetInfo(program, fd, 2)).toMatchObject({
+      flags: 0,
+      devices: [
+        [0, 0, 1, 0],
+        [1, 0, 1, 1],
+      ],
+    });
+  });
+
+  it('needs the groups of all of them', async () => {
+    const { program, fd, groupFds, resetBy } = await openedByGroups(ONE_BUS, 0, 1);
+    program.pwrite(fd, 0x90n, Uint8Array.of(1, 2, 3, 4));
+    expect(await resetBy(groupFds[0]!)).toBe('EINVAL');
+    expect(program.pread(fd, 0x90n, 4)).toEqual(Uint8Array.of(1, 2, 3, 4));
+    expect(await resetBy(...groupFds)).toBe('');
+    expect(program.pread(fd, 0x90n, 4)).toEqual(new Uint8Array(4));
+  });
+
+  it('refuses no groups, more than devices, closed descriptors, and what is no group', async () => {
+    const { fd, groupFds, resetBy } = await openedByGroups(OWN_BUSES, 0);
+    expect(await resetBy()).toBe('EINVAL');
+    expect(await resetBy(groupFds[0]!, groupFds[0]!)).toBe('EINVAL');
+    expect(await resetBy(99)).toBe('EBADF');
+    expect(await resetBy(fd)).toBe('EINVAL');
+    expect(await resetBy(groupFds[0]!)).toBe('');
   });
 });

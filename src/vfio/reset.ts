@@ -12,6 +12,8 @@ import type { PciFunction } from '../hardware/pci/pci-function.ts';
 import { PMCSR_POWER_STATE } from '../hardware/pci/spec/config-space.ts';
 import type { Call } from './call.ts';
 import type { Binding, VfioDevice } from './device.ts';
+import type { VfioGroup } from './group.ts';
+import { VfioGroupFile } from './group-file.ts';
 import { resetFunction } from './pci-core.ts';
 
 /** VFIO_PCI_DEVID_NOT_OWNED as the u32 that the struct holds. */
@@ -30,9 +32,11 @@ export function getHotResetInfo(device: VfioDevice, binding: Binding, call: Call
     call.write(0, info.bytes);
     throw fail('ENOSPC', `argsz ${info.argsz} does not hold the ${devices.length} devices of the bus`);
   }
-  const ids = devices.map((other) => deviceId(other, binding));
-  const owned = ids.includes(NOT_OWNED) ? 0 : VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
-  info.flags = VFIO_PCI_HOT_RESET_FLAG_DEV_ID | owned;
+  const ids = devices.map((other) => (binding.byNode ? deviceId(other, binding) : other.group.number));
+  if (binding.byNode) {
+    const owned = ids.includes(NOT_OWNED) ? 0 : VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
+    info.flags = VFIO_PCI_HOT_RESET_FLAG_DEV_ID | owned;
+  }
   for (const [i, other] of devices.entries()) {
     const entry = new PciDependentDevice();
     const { segment, bus, device: slot, function: number } = other.address;
@@ -48,11 +52,39 @@ export function getHotResetInfo(device: VfioDevice, binding: Binding, call: Call
 export function hotReset(device: VfioDevice, binding: Binding, call: Call): void {
   const { flags, count } = call.take(PciHotReset, 'count');
   if (flags) throw fail('EINVAL', `flags 0x${flags.toString(16)} are not 0`);
-  if (count) throw fail('EINVAL', `count is ${count}: a device opened by its own node proves ownership by its iommufd`);
+  if (binding.byNode !== (count === 0)) {
+    throw fail(
+      'EINVAL',
+      `count is ${count}: a device proves ownership by its ${binding.byNode ? 'iommufd' : 'groups'}`,
+    );
+  }
   const devices = affected(device);
-  const foreign = devices.find((other) => deviceId(other, binding) === NOT_OWNED);
-  if (foreign) throw fail('EINVAL', `${foreign.name} on the same bus does not belong to the caller's iommufd`);
+  const owned = binding.byNode ? ownedByIommufd(binding) : ownedByGroups(call, count, devices.length);
+  const foreign = devices.find((other) => !owned(other));
+  if (foreign) throw fail('EINVAL', `${foreign.fn.name} on the same bus does not belong to the caller`);
   for (const other of devices) resetPowered(other.fn);
+}
+
+type IsOwned = (device: VfioDevice) => boolean;
+
+const ownedByIommufd =
+  (binding: Binding): IsOwned =>
+  (device) =>
+    deviceId(device, binding) !== NOT_OWNED;
+
+/** By the groups whose descriptors stand behind the struct: no more of them than devices. */
+function ownedByGroups(call: Call, count: number, most: number): IsOwned {
+  if (count > most) throw fail('EINVAL', `${count} groups are given for ${most} devices`);
+  const fds = new Int32Array(call.read(PciHotReset.size, 4 * count).buffer);
+  const groups = Array.from(fds, (fd) => groupBehind(call, fd));
+  return ({ group }) => groups.includes(group);
+}
+
+function groupBehind({ caller }: Call, fd: number): VfioGroup {
+  const file = caller.fileOf(fd);
+  if (file instanceof VfioGroupFile) return file.group;
+  if (!file && !caller.memoryFile(fd)) throw fail('EBADF', `descriptor ${fd} is not open`);
+  throw fail('EINVAL', `descriptor ${fd} is not a group`);
 }
 
 /** ENODEV on a root bus, which nothing can reset. */

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import * as mock from '../../src/abi/iommufd-test.ts';
+import * as group from '../../src/abi/vfio-group.ts';
 import * as type1 from '../../src/abi/vfio-type1.ts';
 import recordedMock from '../vectors/abi-iommufd-test.json' with { type: 'json' };
+import recordedGroup from '../vectors/abi-vfio-group.json' with { type: 'json' };
 import recordedType1 from '../vectors/abi-vfio-type1.json' with { type: 'json' };
 import { type Layout, layoutOfExports } from './layout.ts';
 
@@ -36,7 +38,8 @@ describe('layouts as recorded from the headers of Linux 7.1', () => {
     expect(recordedMock.structs.iommu_test_cmd.fields.last[0]).toBe(16 + largest);
   });
 
-  it('the VFIO type 1 part is the same', () => {
+  it('the group part and the type 1 part of VFIO are the same', () => {
+    expect(layoutOfExports(...Object.entries(group))).toEqual(recordedLayout(recordedGroup));
     expect(layoutOfExports(...Object.entries(type1))).toEqual(recordedLayout(recordedType1));
   });
 });

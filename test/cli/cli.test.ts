@@ -134,6 +134,17 @@ describe('run', () => {
     expect(data.stderr).toMatch(ONE_SENTENCE);
   });
 
+  it('says that it cannot reach a static program, and runs it', async () => {
+    const source = path.join(scratch, 'static.c');
+    writeFileSync(source, 'int main(void) { return 7; }');
+    const program = path.join(scratch, 'static');
+    if (spawnSync('cc', ['-static', '-o', program, source]).status !== 0) return;
+    const { status, stdout, stderr } = await cli.run(['run', '--', program]);
+    expect([status, stdout]).toEqual([7, '']);
+    expect(stderr).toMatch(ONE_SENTENCE);
+    expect(stderr).toContain('is statically linked');
+  });
+
   it('leaves stdin, stdout and stderr to the program', async () => {
     const script = 'cat; echo to stderr >&2';
     expect(await cli.run(shell(script), 'from stdin\n')).toMatchObject({

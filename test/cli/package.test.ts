@@ -40,9 +40,10 @@ describe('the published package, installed in an empty folder', () => {
       import { createRequire } from 'node:module';
       import { Machine, Server } from 'uiommufd';
       import { IoasMap } from 'uiommufd/abi';
+      import { Iommufd } from 'uiommufd/client';
       const schema = createRequire(import.meta.url)('uiommufd/machine.schema.json');
-      console.log(typeof Machine, typeof Server, IoasMap.size, schema.type);
+      console.log(typeof Machine, typeof Server, IoasMap.size, typeof Iommufd.open, schema.type);
     `);
-    expect(stdout).toBe('function function 40 object\n');
+    expect(stdout).toBe('function function 40 function object\n');
   });
 });

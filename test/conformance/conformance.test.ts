@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { compare, table } from '../../scripts/conformance/compare.ts';
-import { expectedResults, hostLacks, runConformance } from '../../scripts/conformance/run.ts';
+import { expectedResults, hostLacks, runConformance, VFIO } from '../../scripts/conformance/run.ts';
 import { tapResults } from '../../scripts/conformance/tap.ts';
 
 const OUTPUT = `TAP version 13
@@ -41,6 +41,22 @@ describe('the conformance table', () => {
       Object.values(programs[program]!).filter((each) => each === result).length;
     expect([count('iommufd', 'pass'), count('iommufd', 'skip')]).toEqual([241, 5]);
     expect(Object.values(programs.iommufd_fail_nth!)).toEqual(new Array(8).fill('pass'));
+  });
+
+  it('lets a test that needs huge pages be skipped', () => {
+    const results = tapResults('ok 1 a.hugetlb # SKIP mmap() failed\nok 2 b.hugetlb\nnot ok 3 c.hugetlb\n');
+    const expected = { 'a.hugetlb': 'pass or skip', 'b.hugetlb': 'pass or skip', 'c.hugetlb': 'pass or skip' } as const;
+    expect(compare('vfio', expected, results).deviations).toEqual(['c.hugetlb: fail, expected pass or skip']);
+  });
+
+  it('expects of the VFIO suite that every IOMMU mode passes', () => {
+    const tests = expectedResults('linux-7.1', VFIO).programs.vfio_pci_driver_test!;
+    const modes = Object.entries(tests).filter(([name]) => name.endsWith('.memcpy_storm'));
+    expect(modes.map(([, result]) => result)).toEqual(new Array(5).fill('pass'));
+  });
+
+  it('names the programs that are missing', async () => {
+    await expect(runConformance('/nonexistent', 'linux-7.1')).rejects.toThrow('/nonexistent lacks all');
   });
 });
 

@@ -2,7 +2,7 @@
  * Software and devices that mean an SMMU no good: STEs, CDs and tables of noise, or plausible ones with some fields
  * turned; commands likewise; registers written at random while it runs. One seed, one sequence.
  */
-import { ATS_SUCCESS, NO_SUBSTREAM, TRANSLATED } from '../../src/hardware/iommu.ts';
+import { ATS_SUCCESS, NO_SUBSTREAM, type Requester, STALLED, TRANSLATED } from '../../src/hardware/iommu.ts';
 import { DEFAULT_SETTINGS, type SmmuSettings } from '../../src/hardware/smmuv3/settings.ts';
 import * as spec from '../../src/hardware/smmuv3/spec/commands.ts';
 import { REGISTER_BYTES, REGISTERS, type RegisterSpec } from '../../src/hardware/smmuv3/spec/registers.ts';
@@ -32,12 +32,38 @@ const OPCODES = [
   spec.CMD_ATC_INV,
   spec.CMD_PRI_RESP,
   spec.CMD_RESUME,
+  spec.CMD_STALL_TERM,
   spec.CMD_SYNC,
 ];
 
 const OFFSETS = Object.values(REGISTERS).flatMap(({ offset, words }: RegisterSpec) =>
   words === 2 ? [offset, offset + 4] : [offset],
 );
+
+/** A device that sends its stalled transaction again when it is told to. */
+class Client implements Requester {
+  private readonly rig: Rig;
+  private readonly call: readonly [number, number, number, number, number];
+  private stalled: boolean;
+
+  constructor(rig: Rig, call: Client['call']) {
+    this.rig = rig;
+    this.call = call;
+    this.stalled = false;
+  }
+
+  send(): number {
+    const outcome = this.rig.smmu.translate(...this.call, this);
+    this.stalled = outcome === STALLED;
+    return outcome;
+  }
+
+  stallEnded(retry: boolean): void {
+    if (!this.stalled) throw new Error('a transaction that is not stalled was ended');
+    this.stalled = false;
+    if (retry) this.rig.clock.defer(() => void this.send());
+  }
+}
 
 export class HostileSmmu {
   /** What is being done, for the message when it ends in what nothing may end in. */
@@ -90,6 +116,9 @@ export class HostileSmmu {
       xnx: flag(),
       ril: flag(),
       attrPermsOvr: flag(),
+      stallModel: dice.pick([0, 1, 2]),
+      stallMax: 1 + dice.below(8),
+      termModel: dice.pick([0, 1]),
     };
   }
 
@@ -108,7 +137,10 @@ export class HostileSmmu {
     const cd = { ASID: dice.below(4), ASET: dice.below(2), TBI0: dice.below(2), PAN: seldom(2, 0), WXN: seldom(2, 0) };
     const overrides = { PRIVCFG: dice.below(4), INSTCFG: dice.below(4), EATS: seldom(4, 1), S2VMID: dice.below(4) };
     const substreams = { S1CDMax: dice.below(6), S1DSS: seldom(4, 2), S1Fmt: seldom(4, 0) };
-    const { root } = rig.nestedStream(stream, cd, { ...s2T0sz, ...substreams, ...overrides });
+    const { stallModel } = this.settings;
+    const stalls = (): number => (stallModel === 0 ? dice.below(2) : stallModel / 2);
+    const ste = { ...s2T0sz, ...substreams, ...overrides, S2S: stalls(), S1STALLD: stallModel ? 0 : seldom(2, 0) };
+    const { root } = rig.nestedStream(stream, { ...cd, S: stalls(), A: this.settings.termModel || dice.below(2) }, ste);
     const level = dice.pick([2, 3]);
     for (let n = 0; n < PAGES; n++) {
       const page = dice.pick(this.pages);
@@ -129,7 +161,6 @@ export class HostileSmmu {
   }
 
   private translate(): void {
-    const { smmu } = this.rig;
     const call = [
       this.stream(),
       this.substream(),
@@ -138,7 +169,7 @@ export class HostileSmmu {
       1 + this.dice.below(15),
     ] as const;
     this.current = `translate ${call}`;
-    if (smmu.translate(...call) !== TRANSLATED) this.refused++;
+    if (new Client(this.rig, call).send() !== TRANSLATED) this.refused++;
     else this.checkAnswer();
   }
 
@@ -170,6 +201,7 @@ export class HostileSmmu {
     rig.write64(COMMANDS, (prod % 16) * 16 + 8, dice.chance(50) ? BigInt(this.frame()) << 12n : this.noise());
     rig.set('CMDQ_PROD', (prod + 1) % 32);
     rig.set('GERRORN', rig.get('GERROR'));
+    rig.clock.settle();
   }
 
   /** CR0 is left alone most of the time: an SMMU that is off shows nothing. */

@@ -1,6 +1,6 @@
 /**
  * Malformed tables, commands and registers: an SMMU answers or refuses, and never throws. Steps and seed are chosen as
- * in fuzz.test.ts.
+ * in mock.test.ts.
  */
 import { expect, it } from 'vitest';
 import { HostileSmmu } from './hostile-smmu.ts';

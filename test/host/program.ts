@@ -18,12 +18,27 @@ export class CountingEventFd implements EventFd {
   count = 0;
   held = 0;
 
+  private signalled: (() => void) | null = null;
+
   signal(): void {
     this.count++;
+    this.wake();
+  }
+
+  watch(signalled: () => void): void {
+    this.signalled = signalled;
+    this.wake();
   }
 
   release(): void {
     this.held--;
+    this.signalled = null;
+  }
+
+  private wake(): void {
+    if (!this.signalled || this.count === 0) return;
+    this.count = 0;
+    this.signalled();
   }
 }
 
@@ -157,6 +172,16 @@ export class Program {
     return this.errnoOf(() => this.file(fd).ioctl(this.process, command, arg));
   }
 
+  /** What the call returns, or why it is refused. */
+  async result(fd: number, command: number, arg = 0n): Promise<number | ErrnoName> {
+    let result = 0;
+    const errno = await this.errnoOf(async () => {
+      result = await this.file(fd).ioctl(this.process, command, arg);
+      return result;
+    });
+    return errno || result;
+  }
+
   pread(fd: number, position: bigint, length: number): Uint8Array | ErrnoName {
     const result = this.transfer(() => this.file(fd).read(this.process, BigInt(this.scratch), length, position));
     return typeof result === 'number' ? this.get(0, result) : result;
@@ -171,6 +196,12 @@ export class Program {
   read(fd: number, length: number): Uint8Array {
     const count = this.file(fd).read(this.process, BigInt(this.scratch), length, null);
     return this.get(0, count);
+  }
+
+  /** write(2) of an event queue. */
+  write(fd: number, bytes: Uint8Array): number | ErrnoName {
+    this.memory.write(this.scratch, bytes);
+    return this.transfer(() => this.file(fd).write(this.process, BigInt(this.scratch), bytes.length, null));
   }
 
   private transfer(call: () => number): number | ErrnoName {

@@ -146,6 +146,38 @@ static void mapper_gone(void)
 	CHECK(leads_to(IOVA, shared) && !leads_to(IOVA + PAGE, private));
 }
 
+static int access_memory(uint32_t access, uint64_t iova, void *at, uint64_t length, int write)
+{
+	struct test t = { .longs = { iova, length, (uintptr_t)at, (uint64_t)write } };
+	return test(8, access, &t);
+}
+
+/* A file that is cut short under its mapping: devices find memory there still, though not what was in it. */
+static void cut(void)
+{
+	int fd = memfd_create("file", 0);
+	struct test create = { 0 };
+	char seen[8] = "before";
+	CHECK(ftruncate(fd, 8 * PAGE) == 0 && map_file(fd, 8 * PAGE, IOVA) == 0 && test(5, ioas, &create) == 0);
+	uint32_t access = create.words[0];
+	CHECK(access_memory(access, IOVA + 5 * PAGE - 4, seen, 7, 1) == 0);
+	CHECK(pread(fd, seen, 7, 5 * PAGE - 4) == 7 && memcmp(seen, "before", 7) == 0);
+	CHECK(ftruncate(fd, 5 * PAGE) == 0);
+	CHECK(access_memory(access, IOVA + 5 * PAGE - 4, seen, 7, 0) == 0 && memcmp(seen, "befo\0\0\0", 7) == 0);
+	CHECK(ftruncate(fd, 0) == 0);
+	for (int page = 7; page >= 0; page--)
+		CHECK(access_memory(access, IOVA + (uint64_t)page * PAGE, seen, 7, 0) == 0 && memcmp(seen, "\0\0\0\0\0\0", 7) == 0);
+	CHECK(access_memory(access, IOVA, "after", 6, 1) == 0);
+	CHECK(access_memory(access, IOVA, seen, 6, 0) == 0 && strcmp(seen, "after") == 0);
+	/* Sealed against what we would need to map it, a file is reached another way. */
+	int sealed = memfd_create("sealed", MFD_ALLOW_SEALING);
+	CHECK(ftruncate(sealed, PAGE) == 0 && write(sealed, "sealed", 6) == 6);
+	CHECK(fcntl(sealed, F_ADD_SEALS, F_SEAL_FUTURE_WRITE) == 0);
+	struct map m = { sizeof(m), 5, ioas, (uint32_t)sealed, 0, PAGE, 2 * IOVA };
+	CHECK(ioctl(iommufd, COMMAND(0x8f), &m) == 0);
+	CHECK(access_memory(access, 2 * IOVA, seen, 6, 0) == 0 && memcmp(seen, "sealed", 6) == 0);
+}
+
 /* Without CAP_IPC_LOCK, RLIMIT_MEMLOCK holds. */
 static void limit(void)
 {
@@ -176,6 +208,8 @@ int main(int count, char **arguments)
 		counts();
 	else if (strcmp(scenario, "mapper-gone") == 0)
 		mapper_gone();
+	else if (strcmp(scenario, "cut") == 0)
+		cut();
 	else if (strcmp(scenario, "limit") == 0)
 		limit();
 	else

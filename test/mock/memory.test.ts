@@ -35,6 +35,7 @@ describe('memory of programs on the mock machine', () => {
     ['is one in huge pages too', 'hugetlb'],
     ['counts in VmPin, for the process itself and for others', 'counts'],
     ['cannot be pinned beyond RLIMIT_MEMLOCK without CAP_IPC_LOCK', 'limit'],
+    ['may be cut short under the server, which lives on', 'cut'],
     ['goes on after the process that mapped it if it was shared, and is empty RAM if not', 'mapper-gone'],
   ])('%s', async (_, scenario) => {
     const child = spawn(program, [scenario], { env: { ...process.env, ...server.environment() } });

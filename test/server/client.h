@@ -28,6 +28,8 @@
 #define LIVE_QUEUES 0x400b
 #define OPEN_THEN_FAIL 0x400c
 #define PINNABLE 0x400d
+#define WATCH_EVENT 0x4010
+#define SIGNALS 0x4011
 
 #define CHECK(condition)                                                                          \
 	do {                                                                                      \

@@ -187,6 +187,35 @@ static void event_fds(char **argv)
 	CHECK(ioctl(fd, DROP_EVENT, 0L) == 0);
 }
 
+/* Signals come before the next call, and take the count; one that came before the watch counts too. */
+static void watched_event(char **arguments)
+{
+	(void)arguments;
+	int fd = toy(), event = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC), last;
+	uint64_t count;
+	CHECK(ioctl(fd, WATCH_EVENT, (long)event) == 0);
+	CHECK((last = ioctl(fd, SIGNALS, 0L)) == 1);
+	for (int i = 0; i < 100; i++) {
+		CHECK(eventfd_write(event, 3) == 0);
+		CHECK(ioctl(fd, SIGNALS, 0L) == ++last);
+		FAILS(EAGAIN, read(event, &count, sizeof(count)));
+	}
+	CHECK(ioctl(fd, DROP_EVENT, 0L) == 0);
+	CHECK(eventfd_write(event, 1) == 0);
+	CHECK(ioctl(fd, SIGNALS, 0L) == last);
+}
+
+/* Signals without a call. */
+static void signal_quietly(char **arguments)
+{
+	(void)arguments;
+	int fd = toy(), event = eventfd(0, EFD_CLOEXEC);
+	CHECK(ioctl(fd, WATCH_EVENT, (long)event) == 0);
+	CHECK(eventfd_write(event, 1) == 0);
+	CHECK(puts("signalled") >= 0 && fflush(stdout) == 0);
+	pause();
+}
+
 static void event_after_exec(char **argv)
 {
 	int event = eventfd(0, 0), fd = open("/dev/toy/a", O_RDWR);
@@ -226,6 +255,7 @@ int main(int argc, char **argv)
 		{ "handler-calls", handler_calls }, { "handler-jumps", handler_jumps }, { "mask", mask_is_kept },
 		{ "cancel", cancellation }, { "poll", poll_states }, { "edge", edge_triggered },
 		{ "poll-across", poll_across_processes }, { "eventfd", event_fds }, { "eventfd-exec", event_after_exec },
+		{ "eventfd-watched", watched_event }, { "eventfd-quiet", signal_quietly },
 		{ "signalled", signalled }, { "wait", wait_for_event }, { NULL, NULL },
 	};
 	return run_scenario(scenarios, argc, argv);

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Harness } from './harness.ts';
 
 const harness = new Harness();
@@ -37,6 +37,19 @@ describe('an event fd', () => {
     ["is told from other descriptors, signalled before the call returns, and outlives its giver's copy", 'eventfd'],
     ["is signalled after its giver has exec'ed", 'eventfd-exec'],
   ])('%s', (_, scenario) => harness.passes(program, scenario));
+
+  it('can be watched: what a program signals comes before what it calls next', () =>
+    harness.passes(program, 'eventfd-watched'));
+
+  it('that is watched tells of a signal without any call', async () => {
+    const before = harness.machine.signals;
+    const child = harness.start(program, 'eventfd-quiet');
+    await once(child.stdout!, 'data');
+    await vi.waitFor(() => expect(harness.machine.signals).toBe(before + 1), 1000);
+    child.kill('SIGKILL');
+    await once(child, 'close');
+    harness.machine.events.pop()!.release();
+  });
 
   it('wakes a process that makes no call', async () => {
     const child = harness.start(program, 'wait');

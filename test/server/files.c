@@ -1,6 +1,5 @@
 /* Opening, closing, copying descriptors; stat; read and write; wild arguments. */
 #include <dirent.h>
-#include <limits.h>
 #include <sys/resource.h>
 #include <sys/sysmacros.h>
 
@@ -90,36 +89,6 @@ static void stats(char **argv)
 	CHECK(nodes == 2);
 }
 
-static void paths(char **argv)
-{
-	(void)argv;
-	char text[PATH_MAX], *allocated;
-	ssize_t n = readlink("/sys/bus/toy/devices/0000:01:00.0", text, sizeof(text));
-	CHECK(n > 0 && (text[n] = 0, strcmp(text, "../../../devices/toy0") == 0));
-	CHECK(strcmp(realpath("/sys/bus/toy/devices/0000:01:00.0/bus", text), "/sys/bus/toy") == 0);
-	CHECK(strcmp(allocated = realpath("/sys/bus/toy/devices/0000:01:00.0", NULL), "/sys/devices/toy0") == 0);
-	CHECK(!realpath("/sys/bus/toy/none", text) && errno == ENOENT);
-	CHECK(chdir("/sys/bus/toy/devices/0000:01:00.0") == 0);
-	CHECK(strcmp(getcwd(text, sizeof(text)), "/sys/devices/toy0") == 0);
-	CHECK(strcmp(getcwd(NULL, 0), "/sys/devices/toy0") == 0);
-	CHECK(!getcwd(text, 5) && errno == ERANGE);
-	CHECK(strcmp(realpath("bus", text), "/sys/bus/toy") == 0);
-	CHECK((n = readlink("/proc/self/cwd", text, sizeof(text))) > 0);
-	CHECK((text[n] = 0, strcmp(text, "/sys/devices/toy0") == 0));
-	CHECK(readlink("/proc/self/cwd", text, 4) == 4 && memcmp(text, "/sys", 4) == 0);
-	FILE *file = fopen("/sys/devices/toy0/vendor", "r");
-	CHECK(file && fgets(text, sizeof(text), file) && strcmp(text, "0x8086\n") == 0);
-	struct dirent **list;
-	CHECK(scandir("/sys/devices/toy0", &list, NULL, alphasort) == 5);
-	CHECK(strcmp(list[4]->d_name, "vendor") == 0);
-	/* Through a link and back up: physically ours, though not by its letters. */
-	CHECK(access("/sys/bus/toy/devices/0000:01:00.0/../toy0/vendor", R_OK) == 0);
-	/* Out of what is ours, into what is not. */
-	CHECK(access("/sys/bus/toy/../../kernel", F_OK) == 0);
-	CHECK(access("/dev/toy/../null", F_OK) == 0);
-	CHECK(chdir("/") == 0 && strcmp(getcwd(text, sizeof(text)), "/") == 0);
-}
-
 static void read_write(char **argv)
 {
 	(void)argv;
@@ -143,6 +112,58 @@ static void read_write(char **argv)
 	CHECK(mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED && errno == ENODEV);
 	CHECK(mmap(NULL, 8192, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED && errno == EINVAL);
 	CHECK(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, fd, 0) != MAP_FAILED);
+}
+
+/* The same by the other names that the functions have, and through vectors with flags. */
+static void large_file_names(char **argv)
+{
+	(void)argv;
+	int fd = toy();
+	char text[8] = { 0 };
+	struct iovec v = { text, 4 };
+	CHECK(pwrite64(fd, "abcd", 4, 8) == 4 && pread64(fd, text, 4, 8) == 4 && memcmp(text, "abcd", 4) == 0);
+	CHECK(preadv64(fd, &v, 1, 9) == 4 && text[0] == 'b');
+	CHECK(pwritev64(fd, &v, 1, 0) == 4 && read(fd, text, 1) == 1 && text[0] == 'b');
+	CHECK(preadv2(fd, &v, 1, 8, 0) == 4 && text[0] == 'a');
+	CHECK(preadv2(fd, &v, 1, -1, 0) == 4 && text[0] == 'b');
+	CHECK(pwritev2(fd, &v, 1, 20, 0) == 4 && pread(fd, text, 1, 20) == 1 && text[0] == 'b');
+	FAILS(EOPNOTSUPP, preadv2(fd, &v, 1, 0, RWF_HIPRI));
+	FAILS(EINVAL, preadv64(fd, &v, 1, -2));
+	int real = open("/etc/passwd", O_RDONLY);
+	CHECK(pread64(real, text, 4, 0) == 4 && memcmp(text, "root", 4) == 0 && preadv2(real, &v, 1, 0, 0) == 4);
+}
+
+static void *mapped(int fd, int protection, int flags, size_t length, off_t offset)
+{
+	return mmap(NULL, length, protection, flags, fd, offset);
+}
+
+#define NO_MAP(error, ...) CHECK((errno = 0, mapped(__VA_ARGS__)) == MAP_FAILED && errno == (error))
+
+static void modes(char **argv)
+{
+	(void)argv;
+	char byte = 'x';
+	int reader = open("/dev/toy/a", O_RDONLY), writer = open("/dev/toy/a", O_WRONLY), both = toy(), neither = open("/dev/toy/a", 3);
+	int queue = ioctl(both, OPEN_QUEUE, (long)O_NONBLOCK);
+	CHECK(read(reader, &byte, 1) == 1 && pwrite(writer, &byte, 1, 3) == 1);
+	FAILS(EBADF, write(reader, &byte, 1));
+	FAILS(EBADF, pread(writer, &byte, 1, 0));
+	FAILS(EBADF, read(neither, &byte, 1));
+	FAILS(EBADF, write(neither, &byte, 1));
+	works(neither);
+	CHECK(fcntl(reader, F_GETFL) == O_RDONLY && fcntl(writer, F_GETFL) == O_WRONLY);
+	CHECK(fcntl(dup(both), F_GETFL) == O_RDWR && fcntl(queue, F_GETFL) == (O_RDWR | O_NONBLOCK));
+	CHECK(fcntl(reader, F_SETFL, O_NONBLOCK | O_RDWR) == 0 && fcntl(reader, F_GETFL) == (O_RDONLY | O_NONBLOCK));
+	/* The toy itself answers ENODEV, after all that does not depend on it. */
+	NO_MAP(EACCES, reader, PROT_READ | PROT_WRITE, MAP_SHARED, 4096, 0);
+	NO_MAP(ENODEV, reader, PROT_READ | PROT_WRITE, MAP_PRIVATE, 4096, 0);
+	NO_MAP(ENODEV, reader, PROT_READ, MAP_SHARED, 4096, 0);
+	NO_MAP(EACCES, writer, PROT_WRITE, MAP_SHARED, 4096, 0);
+	NO_MAP(EACCES, writer, PROT_READ, MAP_PRIVATE, 4096, 0);
+	NO_MAP(EINVAL, both, PROT_READ, MAP_SHARED, 0, 0);
+	NO_MAP(EINVAL, both, PROT_READ, MAP_SHARED, 4096, 100);
+	NO_MAP(EINVAL, both, PROT_READ, 0, 4096, 0);
 }
 
 /* Hides from the compiler what the pointer is. */
@@ -237,7 +258,7 @@ int main(int argc, char **argv)
 {
 	static const struct scenario scenarios[] = {
 		{ "simple", simple }, { "ways-to-open", ways_to_open }, { "copies", copies }, { "stats", stats },
-		{ "paths", paths }, { "read-write", read_write }, { "wild", wild_pointers }, { "pinnable", pinnable },
+		{ "large", large_file_names }, { "modes", modes }, { "read-write", read_write }, { "wild", wild_pointers }, { "pinnable", pinnable },
 		{ "handlers", handlers }, { NULL, NULL },
 	};
 	return run_scenario(scenarios, argc, argv);

@@ -17,8 +17,9 @@ describe('a program under the shim', () => {
     ['opens them by every way to name them', 'ways-to-open'],
     ['may copy descriptors: the file lives as long as one of them', 'copies'],
     ['sees character devices with their numbers, by path, by descriptor and in directories', 'stats'],
-    ['sees absolute paths as if our folder were the root', 'paths'],
     ['reads and writes at positions and through vectors', 'read-write'],
+    ['reads and writes by the other names of these functions', 'large'],
+    ['may do with a file what it was opened for, and map it as Linux allows', 'modes'],
     ['gets EFAULT for wild pointers, and never a signal', 'wild'],
     ['can have pinned what is mapped with the right protection, without a hole', 'pinnable'],
   ])('%s', (_, scenario) => harness.passes(program, scenario));

@@ -21,6 +21,8 @@ const BREAK = 0x400a;
 const LIVE_QUEUES = 0x400b;
 const OPEN_THEN_FAIL = 0x400c;
 const PINNABLE = 0x400d;
+const WATCH_EVENT = 0x4010;
+const SIGNALS = 0x4011;
 
 const RECORD_BYTES = 8;
 
@@ -38,6 +40,8 @@ export class TestMachine implements ServedMachine {
   readonly ownedRoots = ['/dev/toy', '/sys/bus/toy', '/sys/devices/toy0'];
   alive = 0;
   readonly events: EventFd[] = [];
+  /** How often a watched event fd was signalled. */
+  signals = 0;
   readonly queues = new Set<QueueFile>();
   settled = 0;
 
@@ -83,6 +87,10 @@ class ToyFile implements OpenFile {
       case SIGNAL_EVENT:
         for (let i = 0; i < n; i++) this.machine.events[0]!.signal();
         return 0;
+      case WATCH_EVENT:
+        return this.keep(caller, Number(BigInt.asIntN(32, arg))).then(() => this.watchLast());
+      case SIGNALS:
+        return this.machine.signals;
       case DROP_EVENT:
         this.machine.events.pop()?.release();
         return 0;
@@ -137,6 +145,13 @@ class ToyFile implements OpenFile {
 
   private async keep(caller: ClientProcess, fd: number): Promise<number> {
     this.machine.events.push(await caller.eventFd(fd));
+    return 0;
+  }
+
+  private watchLast(): number {
+    this.machine.events.at(-1)!.watch(() => {
+      this.machine.signals++;
+    });
     return 0;
   }
 

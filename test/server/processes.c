@@ -219,6 +219,74 @@ static void threads(char **argv)
 	CHECK(open_descriptors() <= before + 1);
 }
 
+static pthread_barrier_t all_connected, end;
+
+static void *connect_and_wait(void *fd)
+{
+	works(*(int *)fd);
+	pthread_barrier_wait(&all_connected);
+	pthread_barrier_wait(&end);
+	return NULL;
+}
+
+#define CONNECTED 3
+
+/* With CONNECTED threads besides this one connected to the server, until finish(). */
+static void connect_threads(pthread_t *threads, int *fd)
+{
+	works(*fd);
+	CHECK(pthread_barrier_init(&all_connected, NULL, CONNECTED + 1) == 0 && pthread_barrier_init(&end, NULL, CONNECTED + 1) == 0);
+	for (int i = 0; i < CONNECTED; i++)
+		CHECK(pthread_create(&threads[i], NULL, connect_and_wait, fd) == 0);
+	pthread_barrier_wait(&all_connected);
+}
+
+static void finish(pthread_t *threads)
+{
+	pthread_barrier_wait(&end);
+	for (int i = 0; i < CONNECTED; i++)
+		CHECK(pthread_join(threads[i], NULL) == 0);
+}
+
+static void inherits_no_connection(char **argv)
+{
+	(void)argv;
+	pthread_t threads[CONNECTED];
+	int fd = toy();
+	connect_threads(threads, &fd);
+	int before = open_descriptors();
+	pid_t child = fork();
+	if (child == 0) {
+		CHECK(open_descriptors() == before - CONNECTED - 1);
+		works(fd);
+		CHECK(open_descriptors() == before - CONNECTED);
+		_exit(0);
+	}
+	child_passes(child);
+	CHECK(open_descriptors() == before);
+	finish(threads);
+}
+
+/* For the test that looks at the server meanwhile: says when it is connected, and goes on when it is told. */
+static void connected(char **argv)
+{
+	(void)argv;
+	pthread_t threads[CONNECTED];
+	int fd = toy();
+	connect_threads(threads, &fd);
+	puts("connected");
+	fflush(stdout);
+	CHECK(getchar() == '\n');
+	finish(threads);
+}
+
+static void connected_after_exec(char **argv)
+{
+	works(toy());
+	execl(argv[0], argv[0], "connected", NULL);
+	CHECK(!"exec");
+}
+
 static void one_slow_call_stops_nobody_else(char **argv)
 {
 	(void)argv;
@@ -318,7 +386,9 @@ int main(int argc, char **argv)
 		{ "exec", executed }, { "use", use }, { "closed", must_be_closed }, { "scm-rights", passed_on },
 		{ "receive", receive }, { "threads", threads }, { "slow", one_slow_call_stops_nobody_else },
 		{ "closed-while-in-use", closed_while_in_use }, { "killed", killed },
-		{ "killed-in-call", killed_in_a_slow_call }, { "closes-everything", closes_everything }, { NULL, NULL },
+		{ "killed-in-call", killed_in_a_slow_call }, { "closes-everything", closes_everything },
+		{ "no-connection", inherits_no_connection }, { "connected", connected },
+		{ "connected-after-exec", connected_after_exec }, { NULL, NULL },
 	};
 	return run_scenario(scenarios, argc, argv);
 }

@@ -76,6 +76,13 @@ assert os.path.exists('/usr') and not os.path.exists('/dev/toy/c')
 print(subprocess.run(['cat', '/sys/devices/toy0/vendor'], capture_output=True, text=True).stdout, end='')`;
     expect(await harness.outputOf('python3', '-c', script)).toBe('0x8086\n');
   });
+
+  it('Node works, which makes some of its calls by their numbers', async () => {
+    const script = `const fs = require('fs');
+      if (!fs.statSync('/dev/toy/a').isCharacterDevice()) throw new Error('no device');
+      process.stdout.write(fs.readFileSync('/sys/bus/toy/devices/0000:01:00.0/vendor'));`;
+    expect(await harness.outputOf(process.execPath, '-e', script)).toBe('0x8086\n');
+  });
 });
 
 describe('the trace', () => {

@@ -35,6 +35,13 @@ describe('runProgram', () => {
     expect(await runProgram(server, '/bin/sh', ['-c', script], options)).toEqual({ status: 0, signal: null });
   });
 
+  it('gives the program the limit of files and the ignored signals that it was to have', async () => {
+    const script = 'test "$(ulimit -Sn)" = 300 && grep -q "^SigIgn:.*1001$" /proc/$$/status && kill -HUP $$ && exit 5';
+    const start = { files: 300, ignored: 0x1001n };
+    expect(await runProgram(server, 'sh', ['-c', script], { start })).toEqual({ status: 5, signal: null });
+    await expect(runProgram(server, 'no-such-program', [], { start })).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
   it('rejects for a program that cannot be started', async () => {
     await expect(runProgram(server, '/none', [])).rejects.toMatchObject({ code: 'ENOENT' });
   });

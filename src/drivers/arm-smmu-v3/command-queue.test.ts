@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { NO_SUBSTREAM } from '../../hardware/iommu.ts';
 import { PhysicalMemory } from '../../memory/physical-memory.ts';
 import { FrameAllocator } from '../frame-allocator.ts';
 import { CommandQueue } from './command-queue.ts';
@@ -69,7 +70,7 @@ describe('CommandQueue', () => {
     batch.invalidateStage1(7);
     batch.invalidateAsid(9);
     batch.invalidateAllConfiguration();
-    batch.invalidateAtc(0x45);
+    batch.invalidateAtc(0x45, NO_SUBSTREAM);
     queue.submit(batch);
     expect(prods).toEqual([7]);
     expect(seen).toEqual([
@@ -155,13 +156,15 @@ describe('invalidation commands', () => {
 
   it('cover a range of an ATC with the smallest aligned power of two around it', () => {
     const batch = new CommandBatch();
-    addAtcRange(batch, 1, 8, 4);
-    addAtcRange(batch, 1, 7, 4);
-    addAtcRange(batch, 1, 5, 1);
+    addAtcRange(batch, 1, NO_SUBSTREAM, 8, 4);
+    addAtcRange(batch, 1, NO_SUBSTREAM, 7, 4);
+    addAtcRange(batch, 1, 0x77, 5, 1);
     expect(words(batch).map((one) => [one[2]! >>> 12, one[2]! & 63])).toEqual([
       [8, 2],
       [0, 4],
       [5, 0],
     ]);
+    // SSV is bit 11, the SubstreamID stands above it.
+    expect(words(batch).map(([first]) => first)).toEqual([0x40, 0x40, 0x77840]);
   });
 });

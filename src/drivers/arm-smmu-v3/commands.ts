@@ -1,5 +1,6 @@
 /** Batches of SMMU commands under construction: the words of chapter 4, one command after another. */
 
+import { NO_SUBSTREAM } from '../../hardware/iommu.ts';
 import * as spec from '../../hardware/smmuv3/spec/commands.ts';
 import { CMD, COMMAND_WORDS } from '../../hardware/smmuv3/spec/commands.ts';
 import { put, putFrame } from '../../hardware/smmuv3/spec/field.ts';
@@ -37,6 +38,14 @@ export class CommandBatch {
     put(this.words, base, CMD.Leaf, 1);
   }
 
+  /** A context descriptor; without `leaf` also what points to it. */
+  invalidateContext(stream: number, substream: number, leaf: boolean): void {
+    const base = this.start(spec.CMD_CFGI_CD);
+    put(this.words, base, CMD.StreamID, stream);
+    put(this.words, base, CMD.SubstreamID, substream);
+    put(this.words, base, CMD.Leaf, leaf ? 1 : 0);
+  }
+
   /** Every Non-secure EL1 entry, whatever its VMID. */
   invalidateAllTranslations(): void {
     this.start(spec.CMD_TLBI_NSNH_ALL);
@@ -67,15 +76,19 @@ export class CommandBatch {
     return base;
   }
 
-  /** Everything in a device's ATC: without a SubstreamID it takes entries of every PASID, too (PCIe 5.0, 10.3). */
-  invalidateAtc(stream: number): void {
-    this.invalidateAtcRange(stream, 0, ATC_ALL);
+  /** A device's ATC: with NO_SUBSTREAM everything, as it takes the entries of every PASID, too (PCIe 5.0, 10.3). */
+  invalidateAtc(stream: number, substream: number): void {
+    this.invalidateAtcRange(stream, substream, 0, ATC_ALL);
   }
 
   /** [frame, frame + 2^log2Frames), naturally aligned. */
-  invalidateAtcRange(stream: number, frame: number, log2Frames: number): void {
+  invalidateAtcRange(stream: number, substream: number, frame: number, log2Frames: number): void {
     const base = this.start(spec.CMD_ATC_INV);
     put(this.words, base, CMD.StreamID, stream);
+    if (substream !== NO_SUBSTREAM) {
+      put(this.words, base, CMD.SSV, 1);
+      put(this.words, base, CMD.SubstreamID, substream);
+    }
     put(this.words, base, CMD.Size, log2Frames);
     putFrame(this.words, base, CMD.Address, frame);
   }

@@ -1,76 +1,66 @@
-/**
- * One device behind one SMMU, and what it is attached to.
- *
- * Order of an attach: the new domain is told first, so that its unmaps reach this device from now on; ATS goes off in
- * the function before the STE refuses it; then the STE; then ATS goes on, or the ATC is emptied of the old domain; the
- * old domain is told last. So at no moment does an unmap miss a cache that may hold its translations.
- */
+/** One device behind one SMMU: what it can do, what it may be attached to, and where its events and page requests go. */
 import { fail } from '../../abi/errno.ts';
 import {
   HwInfoArmSmmuv3,
+  IOMMU_HW_CAP_DIRTY_TRACKING,
   IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED,
   IOMMU_HW_INFO_TYPE_ARM_SMMUV3,
   IOMMU_HW_INFO_TYPE_DEFAULT,
+  IOMMU_HW_INFO_TYPE_NONE,
   IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
   IOMMU_HWPT_ALLOC_NEST_PARENT,
   IOMMU_HWPT_ALLOC_PASID,
+  IOMMU_PGFAULT_FLAGS_LAST_PAGE,
   IOMMU_VIOMMU_TYPE_ARM_SMMUV3,
   IOMMU_VIOMMU_TYPE_DEFAULT,
 } from '../../abi/iommufd.ts';
+import { NO_SUBSTREAM } from '../../hardware/iommu.ts';
 import { CONFIG_ABORT, CONFIG_S1 } from '../../hardware/smmuv3/spec/ste.ts';
+import { mayFail } from '../failure-points.ts';
 import type * as contract from '../iommu-driver.ts';
+import { Attachments, type Capability, type Present } from './attachments.ts';
 import { CommandBatch } from './commands.ts';
 import { stage1Context } from './context-descriptor.ts';
-import { EntryWriter } from './entry-writer.ts';
+import { LINEAR_LOG2 } from './context-table.ts';
 import { NestedDomain, readGuestSte } from './nested-domain.ts';
-import { type Attachment, PagingDomain } from './paging-domain.ts';
-import { abortSte, nestedSte, type Ste, stage1Ste, stage2Ste } from './ste.ts';
+import { addPageResponse, addResume, requestOfMessage, requestOfStall } from './page-faults.ts';
+import { PagingDomain } from './paging-domain.ts';
+import { nestedSte, stage2Ste } from './ste.ts';
 import { tableFormat } from './table-format.ts';
-import type { Tag } from './tag.ts';
 import type { Unit } from './unit.ts';
 import { Viommu } from './viommu.ts';
 
 /** IOVAs that kernels set aside on this architecture for their MSI doorbells. */
 const SOFTWARE_MSI = { start: 0x8000000n, last: 0x80fffffn, type: 'software-msi' } as const;
 
+/** HWPT_ALLOC flags that go together, as kernels have it: no dirty tracking of a nesting parent. */
+const PAGING_FLAGS: ReadonlySet<number> = new Set([
+  0,
+  IOMMU_HWPT_ALLOC_NEST_PARENT,
+  IOMMU_HWPT_ALLOC_PASID,
+  IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
+  IOMMU_HWPT_ALLOC_DIRTY_TRACKING | IOMMU_HWPT_ALLOC_PASID,
+]);
+
 /** Stage 1 input: what CPUs of this architecture have without 52-bit VAs. */
 const STAGE1_BITS = 48;
 
-/** A function's ATS capability, as far as its IOMMU driver is concerned. */
-export interface AtsCapability {
-  readonly supported: boolean;
-  /** Writes the enable bit. */
-  enable(on: boolean): void;
-}
-
-/** The same for its PASIDs. */
-export interface PasidCapability {
+/** A function's PASID capability, as far as its IOMMU driver is concerned. */
+export interface PasidCapability extends Capability {
   /** Width of a PASID. */
   readonly bits: number;
-  enable(on: boolean): void;
 }
 
-/** What a bus knows of a device that it puts behind an SMMU. */
+/** What a bus knows of a device that it puts behind an SMMU. Capabilities that it does not have are null. */
 export interface DeviceDescription {
   readonly streamId: number;
   readonly name: string;
-  /** Null for a device without the capability. */
-  readonly ats: AtsCapability | null;
-  /** Null for a device without the capability. */
+  readonly ats: Capability | null;
+  /** Page requests: only with ATS. */
+  readonly pri: Capability | null;
   readonly pasid: PasidCapability | null;
-}
-
-/** The attached domain with all that it needs on this SMMU. */
-interface Present extends Attachment {
-  readonly paging: PagingDomain;
-  readonly ste: Ste;
-  /** To be released with it; null when it belongs to a nested domain or vIOMMU. */
-  readonly tag: Tag | null;
-  /** The frame of the context descriptor of a host stage 1, or -1. */
-  readonly contextFrame: number;
-  /** Where events go, and the vSID that the device had there when it was attached. */
-  readonly viommu: Viommu | null;
-  readonly virtualId: bigint | null;
+  /** The platform says that its transactions may stall. Never so for PCIe proper (16.4). */
+  readonly canStall: boolean;
 }
 
 export class SmmuDevice implements contract.DriverDevice {
@@ -82,9 +72,11 @@ export class SmmuDevice implements contract.DriverDevice {
   readonly hwCapabilities: bigint;
   readonly cacheCoherent: boolean;
   readonly allocNestedOnParent?: contract.DriverDevice['allocNestedOnParent'] & {};
-  private readonly ats: AtsCapability | null;
-  private readonly steAddress: number;
-  private present: Present | null;
+  private readonly tracksDirty: boolean;
+  pageRequests: contract.PageRequestSink | null;
+  private readonly ats: Capability | null;
+  private readonly stalls: boolean;
+  private readonly attachments: Attachments;
 
   /** @param steAddress byte address of the stream's STE, which aborts now */
   constructor(driver: contract.IommuDriver, unit: Unit, description: DeviceDescription, steAddress: number) {
@@ -93,14 +85,27 @@ export class SmmuDevice implements contract.DriverDevice {
     this.unit = unit;
     this.streamId = description.streamId;
     this.name = description.name;
-    this.ats = identity.ats && description.ats?.supported ? description.ats : null;
+    this.ats = identity.ats ? description.ats : null;
+    this.stalls = (identity.stalls && description.canStall) || identity.stallsForced;
     // On for good, whatever is attached, as kernels have it: it may not change once ATS is on (PCIe 5.0, 10.5.1.3).
     description.pasid?.enable(true);
-    this.maxPasidLog2 = Math.min(description.pasid?.bits ?? 0, identity.substreamBits);
-    this.hwCapabilities = this.ats ? 0n : BigInt(IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED);
+    const tableBits = identity.twoLevelContextTable ? identity.substreamBits : LINEAR_LOG2;
+    this.maxPasidLog2 = Math.min(description.pasid?.bits ?? 0, identity.substreamBits, tableBits);
+    this.tracksDirty = identity.dirtyTracking && unit.behaviour.smmuv3DirtyTracking;
+    this.hwCapabilities = BigInt(
+      (this.tracksDirty ? IOMMU_HW_CAP_DIRTY_TRACKING : 0) | (this.ats ? 0 : IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED),
+    );
     this.cacheCoherent = identity.coherent;
-    this.steAddress = steAddress;
-    this.present = null;
+    this.pageRequests = null;
+    this.attachments = new Attachments({
+      unit,
+      streamId: this.streamId,
+      steAddress,
+      ats: this.ats,
+      pri: this.ats && identity.pri ? description.pri : null,
+      pasidBits: this.maxPasidLog2,
+      stalls: this.stalls,
+    });
     if (unit.behaviour.invalidateOnNestedHwptSmmuv3) {
       this.allocNestedOnParent = (parent, flags, data) => {
         if (flags) throw fail('EOPNOTSUPP', `nested HWPT flags are 0x${flags.toString(16)}, expected 0`);
@@ -117,6 +122,7 @@ export class SmmuDevice implements contract.DriverDevice {
     if (type !== IOMMU_HW_INFO_TYPE_DEFAULT && type !== IOMMU_HW_INFO_TYPE_ARM_SMMUV3) {
       throw fail('EOPNOTSUPP', `hardware information type is ${type}, this IOMMU has ${IOMMU_HW_INFO_TYPE_ARM_SMMUV3}`);
     }
+    if (!this.unit.behaviour.smmuv3Nesting) return { type: IOMMU_HW_INFO_TYPE_NONE, data: new Uint8Array() };
     const { idr, iidr, aidr } = this.unit.identity;
     const info = new HwInfoArmSmmuv3();
     info.idr = idr;
@@ -129,22 +135,26 @@ export class SmmuDevice implements contract.DriverDevice {
   allocPaging(flags: number, data: contract.UserData | null): PagingDomain {
     const { identity } = this.unit;
     if (data) throw fail('EOPNOTSUPP', `paging HWPT data_type is ${data.type}, this IOMMU takes none`);
-    const nestParent = flags === IOMMU_HWPT_ALLOC_NEST_PARENT;
-    if (flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING) {
-      throw fail('EOPNOTSUPP', `${this.unit.name} does not track dirty pages (IDR0.HTTU is 0)`);
+    if (!PAGING_FLAGS.has(flags)) {
+      throw fail('EOPNOTSUPP', `HWPT flags are 0x${flags.toString(16)}: NEST_PARENT stands alone`);
     }
-    if (flags && !nestParent && flags !== IOMMU_HWPT_ALLOC_PASID) {
-      throw fail('EOPNOTSUPP', `HWPT flags are 0x${flags.toString(16)}, expected NEST_PARENT, PASID or none`);
+    const nestParent = flags === IOMMU_HWPT_ALLOC_NEST_PARENT;
+    const dirtyTracking = (flags & IOMMU_HWPT_ALLOC_DIRTY_TRACKING) !== 0;
+    if (nestParent && !this.unit.behaviour.smmuv3Nesting) {
+      throw fail('EOPNOTSUPP', 'an SMMUv3 has no nesting parents in this release');
     }
     if (nestParent && !(identity.stage1 && identity.stage2)) {
       throw fail('EOPNOTSUPP', `${this.unit.name} does not nest: it has one stage only`);
     }
-    if (flags === IOMMU_HWPT_ALLOC_PASID && !identity.stage1) {
-      throw fail('EOPNOTSUPP', `${this.unit.name} has no stage 1, which PASIDs need`);
+    if (dirtyTracking && !this.tracksDirty) {
+      throw fail('EOPNOTSUPP', `${this.unit.name} does not track dirty pages (IDR0.HTTU, COHACC, and the release)`);
+    }
+    if (flags && !nestParent && !identity.stage1) {
+      throw fail('EOPNOTSUPP', `${this.unit.name} has no stage 1, which HWPT flags 0x${flags.toString(16)} need`);
     }
     const stage = nestParent || !identity.stage1 ? 2 : 1;
     const inputBits = stage === 1 ? STAGE1_BITS : identity.outputBits;
-    const format = tableFormat(stage, identity.granuleLog2, inputBits, identity.outputBits);
+    const format = tableFormat(stage, identity.granuleLog2, inputBits, identity.outputBits, dirtyTracking);
     return new PagingDomain(this.unit, format, nestParent);
   }
 
@@ -164,17 +174,62 @@ export class SmmuDevice implements contract.DriverDevice {
   }
 
   attach(domain: contract.Domain | null, pasid: number): void {
-    if (pasid !== 0) throw fail('EOPNOTSUPP', `attach of PASID ${pasid}: only whole devices can be attached here`);
-    const next = domain === null ? null : this.prepare(domain);
-    const old = this.present;
-    next?.paging.attachments.add(next);
-    if (old?.ats && !next?.ats) this.ats!.enable(false);
-    this.writeSte(next?.ste ?? abortSte());
-    this.present = next;
-    if (next?.ats && !old?.ats) this.ats!.enable(true);
-    else if (old?.ats) this.emptyAtc();
-    if (old) this.dismiss(old);
-    this.unit.counts.attachments += (next ? 1 : 0) - (old ? 1 : 0);
+    if (pasid === 0) {
+      const next = domain === null ? null : this.prepare(domain);
+      this.releasing(next, () => this.attachments.replace(next));
+    } else if (domain === null) this.attachments.replacePasid(pasid, null);
+    else this.attachPasid(domain, pasid);
+  }
+
+  /** A PASID of a device that has none is accepted, as in kernels: no request can carry it. */
+  private attachPasid(domain: contract.Domain, pasid: number): void {
+    if (domain instanceof NestedDomain)
+      throw fail('EOPNOTSUPP', `PASID ${pasid}: a nested HWPT takes whole devices only`);
+    const paging = this.pagingHere(domain);
+    if (this.maxPasidLog2 === 0) return;
+    if (pasid >= 2 ** this.maxPasidLog2) {
+      throw fail('EINVAL', `PASID ${pasid} is beyond the ${this.maxPasidLog2} bits of ${this.name}`);
+    }
+    if (paging.table.format.stage !== 1)
+      throw fail('EINVAL', `PASID ${pasid} needs a stage 1, and the HWPT is a stage 2`);
+    mayFail('an attachment of the driver');
+    const next = this.prepareStage1(paging, pasid);
+    this.releasing(next, () => this.attachments.replacePasid(pasid, next));
+  }
+
+  /** An attach that fails leaves nothing of `next`. */
+  private releasing(next: Present | null, attach: () => void): void {
+    try {
+      attach();
+    } catch (error) {
+      if (next?.tag) next.paging.releaseTag(next.tag);
+      throw error;
+    }
+  }
+
+  /** The record of a stalled transaction: a page request, whoever owns the stage 1. */
+  reportStall(event: Uint32Array): void {
+    const request = requestOfStall(event);
+    this.ask(request, (code) => this.answer((batch) => addResume(batch, this.streamId, request.group, code)));
+  }
+
+  /** An entry of the page request queue. */
+  reportPageRequest(entry: Uint32Array): void {
+    const request = requestOfMessage(entry);
+    if (!request) return;
+    this.ask(request, (code) => this.answer((batch) => addPageResponse(batch, this.streamId, request, code)));
+  }
+
+  /** Nobody there: the answer is null, a failure. */
+  private ask(request: contract.PageRequest, respond: (code: number | null) => void): void {
+    if (this.pageRequests) this.pageRequests.report(request, respond);
+    else if (request.flags & IOMMU_PGFAULT_FLAGS_LAST_PAGE) respond(null);
+  }
+
+  private answer(add: (batch: CommandBatch) => void): void {
+    const batch = new CommandBatch();
+    add(batch);
+    this.unit.commands.submit(batch);
   }
 
   /**
@@ -183,8 +238,9 @@ export class SmmuDevice implements contract.DriverDevice {
    * @returns false when no VM is there to hear of it
    */
   report(event: Uint32Array): boolean {
-    if (!this.present?.viommu) return false;
-    const { viommu, virtualId } = this.present;
+    const present = this.attachments.withoutPasid;
+    if (!present?.viommu) return false;
+    const { viommu, virtualId } = present;
     const now = viommu.virtualIdOf(this);
     if (now === null || (now !== virtualId && this.unit.behaviour.nestedAttachNeedsVdevice !== 'never')) return false;
     viommu.report(now, event);
@@ -193,35 +249,29 @@ export class SmmuDevice implements contract.DriverDevice {
 
   /** Everything that can be refused; changes nothing that the hardware sees. */
   private prepare(domain: contract.Domain): Present {
+    mayFail('an attachment of the driver');
     if (domain instanceof NestedDomain) return this.prepareNested(domain);
-    if (!(domain instanceof PagingDomain) || !domain.fits(this.unit)) {
-      throw fail('EINVAL', `the HWPT's tables do not suit ${this.unit.name}, which ${this.name} is behind`);
-    }
-    return domain.table.format.stage === 1 ? this.prepareStage1(domain) : this.prepareStage2(domain);
+    const paging = this.pagingHere(domain);
+    return paging.table.format.stage === 1 ? this.prepareStage1(paging, NO_SUBSTREAM) : this.prepareStage2(paging);
   }
 
-  private prepareStage1(paging: PagingDomain): Present {
+  private pagingHere(domain: contract.Domain): PagingDomain {
+    if (domain instanceof PagingDomain && domain.fits(this.unit)) return domain;
+    throw fail('EINVAL', `the HWPT's tables do not suit ${this.unit.name}, which ${this.name} is behind`);
+  }
+
+  private prepareStage1(paging: PagingDomain, substream: number): Present {
     const tag = paging.sharedTag(this.unit);
-    const ats = this.ats !== null;
-    try {
-      // A descriptor of its own for every attachment: the STE moves from one to the next in a single doubleword.
-      const contextFrame = this.unit.frames.allocate(0);
-      this.unit.counts.contextTables++;
-      const words = stage1Context(paging.table, tag.id);
-      for (let i = 0; i < words.length; i += 2) {
-        this.unit.memory.store64(contextFrame, i * 4, words[i]!, words[i + 1]!);
-      }
-      return { ...this.common(ats), paging, tag, contextFrame, ste: stage1Ste(this.unit.identity, contextFrame, ats) };
-    } catch (error) {
-      paging.releaseTag(tag);
-      throw error;
-    }
+    const context = stage1Context(paging.table, tag.id, this.stalls);
+    return { ...this.common(paging, paging, this.ats !== null), substream, tag, context };
   }
 
   private prepareStage2(paging: PagingDomain): Present {
+    this.attachments.checkNoPasids();
     const tag = paging.sharedTag(this.unit);
     const ats = this.ats !== null;
-    return { ...this.common(ats), paging, tag, ste: stage2Ste(this.unit.identity, paging.table, tag.vmid, ats) };
+    const ste = stage2Ste(this.unit.identity, paging.table, tag.vmid, { stalls: this.stalls, ats });
+    return { ...this.common(paging, paging, ats), tag, ste };
   }
 
   private prepareNested(nested: NestedDomain): Present {
@@ -229,6 +279,7 @@ export class SmmuDevice implements contract.DriverDevice {
     if (unit !== this.unit) {
       throw fail('EINVAL', `the nested HWPT belongs to ${unit.name}, and ${this.name} is behind ${this.unit.name}`);
     }
+    this.attachments.checkNoPasids();
     const rule = unit.behaviour.nestedAttachNeedsVdevice;
     const needed = rule === 'always' || (rule === 'translating' && guest.config === CONFIG_S1);
     const virtualId = viommu?.virtualIdOf(this) ?? null;
@@ -238,39 +289,15 @@ export class SmmuDevice implements contract.DriverDevice {
     // A guest that keeps ATS off sends no ATC_INV, so its devices must have no ATC.
     const translating = guest.config === CONFIG_S1;
     const ats = this.ats !== null && (translating ? guest.ats : guest.config !== CONFIG_ABORT);
-    const ste = nestedSte(unit.identity, paging.table, tag.vmid, guest.words, ats);
-    return { ...this.common(ats), behindStage1: translating, paging, tag: null, viommu, virtualId, ste };
+    const ste = nestedSte(unit.identity, paging.table, tag.vmid, guest.words, { stalls: this.stalls, ats });
+    return { ...this.common(paging, nested, ats), behindStage1: translating, viommu, virtualId, ste };
   }
 
-  private common(ats: boolean) {
+  private common(paging: PagingDomain, domain: contract.Domain, ats: boolean): Present {
     const { unit, streamId } = this;
-    return { unit, streamId, ats, behindStage1: false, contextFrame: -1, viommu: null, virtualId: null };
-  }
-
-  private writeSte(ste: Ste): void {
-    const { commands, memory } = this.unit;
-    const sync = () => {
-      const batch = new CommandBatch();
-      batch.invalidateSte(this.streamId);
-      commands.submit(batch);
-    };
-    new EntryWriter(memory, this.steAddress, sync).write(ste);
-  }
-
-  private emptyAtc(): void {
-    const batch = new CommandBatch();
-    batch.invalidateAtc(this.streamId);
-    this.unit.commands.submit(batch);
-  }
-
-  private dismiss(old: Present): void {
-    old.paging.attachments.delete(old);
-    if (old.contextFrame >= 0) {
-      // No cache has it any more: CMD_CFGI_STE dropped the contexts of the stream too (4.3.1).
-      this.unit.frames.free(old.contextFrame);
-      this.unit.counts.contextTables--;
-    }
-    if (old.tag) old.paging.releaseTag(old.tag);
+    const faults = domain.handlesFaults === true;
+    const none = { behindStage1: false, tag: null, context: null, ste: null, viommu: null, virtualId: null };
+    return { unit, streamId, substream: NO_SUBSTREAM, paging, ats, faults, ...none };
   }
 
   private parentHere(parent: contract.PagingDomain): PagingDomain {

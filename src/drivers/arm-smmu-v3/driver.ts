@@ -1,6 +1,5 @@
 /** The driver of one SMMUv3: probe, its devices, its interrupts. */
 import type { MmioDevice } from '../../hardware/iommu.ts';
-import { CMD, CMD_PRI_RESP, RESP_FAILURE } from '../../hardware/smmuv3/spec/commands.ts';
 import * as spec from '../../hardware/smmuv3/spec/events.ts';
 import { EVENT, EVENT_BYTES } from '../../hardware/smmuv3/spec/events.ts';
 import { type Field, get, put } from '../../hardware/smmuv3/spec/field.ts';
@@ -157,12 +156,14 @@ export class ArmSmmuV3 implements IommuDriver {
       this.note('the event queue overflowed: events were lost');
   }
 
-  /** The page request queue's line: nobody here answers page requests, so the last of each group is refused. */
+  /** The page request queue's line. Devices whose requests were lost have been told to try again (8.1). */
   handlePageRequestInterrupt(): void {
-    const batch = new CommandBatch();
-    const lost = this.pageRequests?.drain((request) => addRefusal(batch, request));
-    if (lost) this.note('the page request queue overflowed');
-    if (batch.length) this.unit.commands.submit(batch);
+    const lost = this.pageRequests?.drain((entry) => {
+      this.devices.get(get(entry, 0, PAGE_REQUEST.StreamID))?.reportPageRequest(entry);
+    });
+    if (!lost) return;
+    this.note('the page request queue overflowed');
+    for (const device of this.devices.values()) device.pageRequests?.discardPartial();
   }
 
   /** The global error line. */
@@ -179,8 +180,13 @@ export class ArmSmmuV3 implements IommuDriver {
   }
 
   private handleEvent(event: Uint32Array): void {
-    const forGuest = GUEST_EVENTS.has(get(event, 0, EVENT.Type)) && !get(event, 0, EVENT.S2);
+    const known = GUEST_EVENTS.has(get(event, 0, EVENT.Type));
+    const forGuest = known && !get(event, 0, EVENT.S2);
     const stream = get(event, 0, EVENT.StreamID);
+    if (known && get(event, 0, EVENT.Stall)) {
+      this.devices.get(stream)?.reportStall(event);
+      return;
+    }
     if (forGuest && this.devices.get(stream)?.report(event)) return;
     if (!this.tracer.on) return;
     const type = get(event, 0, EVENT.Type);
@@ -235,16 +241,4 @@ function tableAttributes(): number {
   for (const field of [TABLE_SH, QUEUE_SH]) put(cr1, 0, field, SHAREABLE);
   for (const field of [TABLE_OC, TABLE_IC, QUEUE_OC, QUEUE_IC]) put(cr1, 0, field, WRITE_BACK);
   return cr1[0]!;
-}
-
-function addRefusal(batch: CommandBatch, request: Uint32Array): void {
-  if (!get(request, 0, PAGE_REQUEST.Last)) return;
-  const response = new Uint32Array(4);
-  put(response, 0, CMD.Opcode, CMD_PRI_RESP);
-  put(response, 0, CMD.SSV, get(request, 0, PAGE_REQUEST.SSV));
-  put(response, 0, CMD.SubstreamID, get(request, 0, PAGE_REQUEST.SubstreamID));
-  put(response, 0, CMD.StreamID, get(request, 0, PAGE_REQUEST.StreamID));
-  put(response, 0, CMD.PRGIndex, get(request, 0, PAGE_REQUEST.PRGIndex));
-  put(response, 0, CMD.Resp, RESP_FAILURE);
-  batch.raw(response[0]!, response[1]!, response[2]!, response[3]!);
 }

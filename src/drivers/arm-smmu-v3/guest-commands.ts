@@ -8,6 +8,7 @@ import { IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3 } from '../../abi/iommufd.ts';
 import * as spec from '../../hardware/smmuv3/spec/commands.ts';
 import { CMD, COMMAND_BYTES, COMMAND_WORDS } from '../../hardware/smmuv3/spec/commands.ts';
 import { get, put } from '../../hardware/smmuv3/spec/field.ts';
+import { mayFail } from '../failure-points.ts';
 import type { InvalidateResult, UserDataArray } from '../iommu-driver.ts';
 import type { CommandQueue } from './command-queue.ts';
 import { CommandBatch } from './commands.ts';
@@ -29,10 +30,11 @@ export function issueGuestCommands(
   streamOf: StreamLookup | null,
   commands: UserDataArray,
 ): InvalidateResult {
-  if (commands.entryCount > MOST_COMMANDS) {
+  try {
+    makeRoom(commands.entryCount);
+  } catch (error) {
     // Kernels leave entry_num as it was here, though nothing was done.
-    const error = fail('ENOMEM', `entry_num ${commands.entryCount} is more than ${MOST_COMMANDS}`);
-    return { done: commands.entryCount, error };
+    return { done: commands.entryCount, error: error as Error };
   }
   let words: Uint32Array;
   try {
@@ -55,11 +57,18 @@ export function issueGuestCommands(
   return { done, error: refusal };
 }
 
+function makeRoom(entryCount: number): void {
+  mayFail('invalidation commands');
+  if (entryCount > MOST_COMMANDS) throw fail('ENOMEM', `entry_num ${entryCount} is more than ${MOST_COMMANDS}`);
+}
+
 function copyAll(commands: UserDataArray): Uint32Array {
   if (commands.type !== IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3) {
     const expected = IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3;
     throw fail('EINVAL', `invalidation data_type is ${commands.type}, this IOMMU takes ${expected}`);
   }
+  // The mock driver takes an empty array, to be asked for the type; kernels' SMMUv3 driver does not.
+  if (commands.entryCount === 0) throw fail('EINVAL', 'entry_num is 0');
   const bytes = commands.entryLength === COMMAND_BYTES && commands.copyAll ? commands.copyAll() : copyEach(commands);
   return new Uint32Array(bytes.slice().buffer);
 }

@@ -1,6 +1,11 @@
 /** What an SMMU says of itself (IDR0 to IDR5), as the named facts that the driver decides by. */
 import { type Field, get } from '../../hardware/smmuv3/spec/field.ts';
-import { REGISTERS, STALL_MODEL_TERMINATE } from '../../hardware/smmuv3/spec/registers.ts';
+import {
+  HTTU_ACCESS_DIRTY,
+  REGISTERS,
+  STALL_MODEL_STALL,
+  STALL_MODEL_TERMINATE,
+} from '../../hardware/smmuv3/spec/registers.ts';
 import { ADDRESS_BITS } from '../../hardware/smmuv3/spec/ste.ts';
 import type { Registers } from './registers.ts';
 import type { GranuleLog2 } from './table-format.ts';
@@ -9,10 +14,15 @@ export interface Identity {
   readonly stage1: boolean;
   readonly stage2: boolean;
   readonly coherent: boolean;
+  /** Devices' writes are recorded in the tables (IDR0.HTTU), which the driver reads through its caches. */
+  readonly dirtyTracking: boolean;
   readonly ats: boolean;
   readonly pri: boolean;
   /** Devices may be made to stall, so a stage 1 that should terminate has to say so. */
   readonly stalls: boolean;
+  /** They all have to. */
+  readonly stallsForced: boolean;
+  readonly twoLevelContextTable: boolean;
   readonly twoLevelStreamTable: boolean;
   readonly rangeInvalidation: boolean;
   readonly overridesShareability: boolean;
@@ -54,9 +64,12 @@ export function readIdentity(registers: Registers): Identity {
     stage1: has(0, id0.S1P),
     stage2: has(0, id0.S2P),
     coherent: has(0, id0.COHACC),
+    dirtyTracking: value(0, id0.HTTU) === HTTU_ACCESS_DIRTY && has(0, id0.COHACC),
     ats: has(0, id0.ATS),
     pri: has(0, id0.PRI),
     stalls: value(0, id0.STALL_MODEL) !== STALL_MODEL_TERMINATE,
+    stallsForced: value(0, id0.STALL_MODEL) === STALL_MODEL_STALL,
+    twoLevelContextTable: has(0, id0.CD2L),
     twoLevelStreamTable: value(0, id0.ST_LEVEL) === 1,
     rangeInvalidation: has(3, IDR3.fields.RIL),
     overridesShareability: has(1, id1.ATTR_TYPES_OVR),

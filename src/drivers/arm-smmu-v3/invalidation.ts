@@ -67,9 +67,15 @@ function addDigits(batch: CommandBatch, opcode: number, vmid: number, asid: numb
 }
 
 /** Adds the one ATC_INV that covers the range: the smallest power of two, aligned, around it. */
-export function addAtcRange(batch: CommandBatch, stream: number, frame: number, count: number): void {
+export function addAtcRange(
+  batch: CommandBatch,
+  stream: number,
+  substream: number,
+  frame: number,
+  count: number,
+): void {
   const last = frame + count - 1;
   let log2 = 0;
   while (Math.floor(frame / 2 ** log2) !== Math.floor(last / 2 ** log2)) log2++;
-  batch.invalidateAtcRange(stream, Math.floor(frame / 2 ** log2) * 2 ** log2, log2);
+  batch.invalidateAtcRange(stream, substream, Math.floor(frame / 2 ** log2) * 2 ** log2, log2);
 }

@@ -3,6 +3,7 @@ import { fail } from '../../abi/errno.ts';
 import { IOMMU_HWPT_DATA_ARM_SMMUV3 } from '../../abi/iommufd.ts';
 import { type Field, fieldBits, get, put } from '../../hardware/smmuv3/spec/field.ts';
 import { CONFIG_ABORT, CONFIG_BYPASS, CONFIG_S1, EATS_ABORT, EATS_FULL, STE } from '../../hardware/smmuv3/spec/ste.ts';
+import { mayFail } from '../failure-points.ts';
 import type { NestedDomain as Contract, InvalidateResult, UserData, UserDataArray } from '../iommu-driver.ts';
 import { issueGuestCommands } from './guest-commands.ts';
 import type { PagingDomain } from './paging-domain.ts';
@@ -78,6 +79,7 @@ export class NestedDomain implements Contract {
   readonly invalidate?: (commands: UserDataArray) => InvalidateResult;
 
   constructor(unit: Unit, parent: PagingDomain, guest: GuestSte, viommu: Viommu | null) {
+    mayFail('a nested domain');
     this.parent = parent;
     this.unit = unit;
     this.guest = guest;

@@ -184,4 +184,45 @@ describe('PageTable', () => {
       { numRuns: 60 },
     );
   });
+
+  it('tells clean leaves from dirty ones by DBM and AP[2], at every level, and marks none that cannot be written', () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom<12 | 14 | 16>(12, 14, 16),
+        fc.array(fc.record({ unit: fc.nat(4), pages: fc.nat(40), write: fc.boolean(), clear: fc.boolean() }), {
+          minLength: 1,
+          maxLength: 5,
+        }),
+        fc.nat(),
+        fc.nat(),
+        (granule, pieces, from, size) => {
+          const format = tableFormat(1, granule, 48, 48, true);
+          const { memory, table } = make(format);
+          const page = 2 ** (granule - 12);
+          const block = 2 ** format.frameShifts[2]!;
+          let end = block;
+          const written = new Set<number>();
+          for (const { unit, pages, write, clear } of pieces) {
+            const count = (unit ? block : 0) + (pages + 1) * page;
+            table.map(end, 2 ** 20 + end, count, write ? RW : PROT_READ);
+            if (clear) table.readDirty(end, count, true, () => {});
+            for (let frame = end; frame < end + count; frame += page) if (write && !clear) written.add(frame);
+            end += count;
+          }
+          const first = block + (from % ((end - block) / page)) * page;
+          const count = (1 + (size % ((end - first) / page))) * page;
+          const seen: number[] = [];
+          table.readDirty(first, count, false, (frame, frames) => {
+            for (let at = frame; at < frame + frames; at += page) seen.push(at);
+          });
+          expect(seen).toEqual([...written].filter((frame) => frame >= first && frame < first + count));
+          for (const frame of written) {
+            const walked = walk(memory, format, table.rootFrame, BigInt(frame) << 12n)!;
+            expect(walked.bits & 0x80n).toBe(0n);
+          }
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
 });

@@ -9,7 +9,7 @@
  */
 import type { PhysicalMemory } from '../../memory/physical-memory.ts';
 import type { FrameAllocator } from '../frame-allocator.ts';
-import { leafType, type TableFormat, tableDescriptorType } from './table-format.ts';
+import { AP_READ_ONLY, DIRTY_BIT_MODIFIER, leafType, type TableFormat, tableDescriptorType } from './table-format.ts';
 
 const VALID = 1;
 const WORDS_PER_FRAME = 1024;
@@ -18,9 +18,12 @@ export class PageTable {
   readonly format: TableFormat;
   /** First frame of the root; concatenated roots follow each other. */
   readonly rootFrame: number;
-  /** Of the last unmap: levels of the leaves that went, 4 and -1 when there were none. */
+  /** Of the last unmap or clear: levels of the leaves that went or changed, 4 and -1 when there were none. */
   lowestLevel: number;
   highestLevel: number;
+  /** Of the last clear: where the leaves that changed begin and end; 0 when there were none. */
+  clearedFirst: number;
+  clearedEnd: number;
   /** First frames of the tables that unmaps emptied, until reclaim(). */
   readonly retired: number[];
 
@@ -36,6 +39,7 @@ export class PageTable {
   private left: number;
   private output: number;
   private attributes: number;
+  private highAttributes: number;
 
   constructor(memory: PhysicalMemory, frames: FrameAllocator, format: TableFormat) {
     this.format = format;
@@ -52,8 +56,11 @@ export class PageTable {
     this.left = 0;
     this.output = 0;
     this.attributes = 0;
+    this.highAttributes = 0;
     this.lowestLevel = 4;
     this.highestLevel = -1;
+    this.clearedFirst = 0;
+    this.clearedEnd = 0;
     this.rootFrame = frames.allocate(this.tableFramesLog2 + Math.log2(format.rootTables));
     this.live.set(this.rootFrame, 0);
   }
@@ -73,6 +80,7 @@ export class PageTable {
     this.left = count;
     this.output = output;
     this.attributes = this.format.attributes[prot]!;
+    this.highAttributes = this.format.highAttributes[prot]!;
     try {
       this.mapIn(this.rootFrame, this.format.startLevel);
     } catch (error) {
@@ -96,6 +104,19 @@ export class PageTable {
   reclaim(): void {
     for (const table of this.retired) this.frames.free(table);
     this.retired.length = 0;
+  }
+
+  /**
+   * Reports what of frames [frame, frame + count), all mapped, was written: runs of dirty leaves, in order, cut to the
+   * range. With `clear` the leaves become clean, as a whole.
+   */
+  readDirty(frame: number, count: number, clear: boolean, report: (frame: number, count: number) => void): void {
+    this.frame = frame;
+    this.left = count;
+    this.lowestLevel = 4;
+    this.highestLevel = -1;
+    this.clearedEnd = 0;
+    this.readDirtyIn(this.rootFrame, this.format.startLevel, clear, report);
   }
 
   /** Output frame behind `frame`, or -1. */
@@ -155,7 +176,7 @@ export class PageTable {
     for (let word = first; word < end; word += 2) {
       if (words[word]! & VALID) throw new Error(`a frame at ${this.frame} is mapped already`);
       words[word] = (low << 12) | attributes | topBits(high);
-      words[word + 1] = high & 0xffff;
+      words[word + 1] = (high & 0xffff) | this.highAttributes;
       low += size;
       if (low >= 0x100000) {
         high += low >>> 20;
@@ -207,6 +228,45 @@ export class PageTable {
     this.frame += leaves * size;
     this.left -= leaves * size;
     return leaves;
+  }
+
+  private readDirtyIn(
+    table: number,
+    level: number,
+    clear: boolean,
+    report: (frame: number, count: number) => void,
+  ): void {
+    const size = this.sizes[level]!;
+    const entries = this.entries[level]!;
+    const words = this.wordsOf(table);
+    let run = this.frame;
+    for (let at = this.indexOf(this.frame, level); at < entries && this.left > 0; at++) {
+      const word = wordIn(table, at);
+      const low = words[word]!;
+      if (level < 3 && (low & 3) === tableDescriptorType) {
+        if (run < this.frame) report(run, this.frame - run);
+        this.readDirtyIn(outputOf(low, words[word + 1]!, this.tableFramesLog2), level + 1, clear, report);
+        run = this.frame;
+        continue;
+      }
+      if (!(low & VALID)) throw new Error(`frame ${this.frame} is not mapped`);
+      const inside = this.frame & (size - 1);
+      const dirty = !(low & AP_READ_ONLY) && (words[word + 1]! & DIRTY_BIT_MODIFIER) !== 0;
+      if (dirty && clear) {
+        words[word] = low | AP_READ_ONLY;
+        if (this.clearedEnd === 0) this.clearedFirst = this.frame - inside;
+        this.clearedEnd = this.frame - inside + size;
+        this.lowestLevel = Math.min(this.lowestLevel, level);
+        this.highestLevel = Math.max(this.highestLevel, level);
+      }
+      if (!dirty && run < this.frame) report(run, this.frame - run);
+      // The first leaf may begin before the range, and the last one may end behind it.
+      const covered = Math.min(size - inside, this.left);
+      this.frame += covered;
+      this.left -= covered;
+      if (!dirty) run = this.frame;
+    }
+    if (run < this.frame) report(run, this.frame - run);
   }
 
   /** The table that entry `at` points to, made when there is none. */

@@ -7,6 +7,7 @@
  */
 import { fail } from '../../abi/errno.ts';
 import { FRAME_BYTES } from '../../memory/physical-memory.ts';
+import { mayFail } from '../failure-points.ts';
 import type { Aperture, PagingDomain as Contract } from '../iommu-driver.ts';
 import { CommandBatch } from './commands.ts';
 import { addAtcRange, type TableChange } from './invalidation.ts';
@@ -15,10 +16,14 @@ import { pageSizesOf, type TableFormat } from './table-format.ts';
 import { Tag } from './tag.ts';
 import type { Unit } from './unit.ts';
 
+const PAGE_BYTES = BigInt(FRAME_BYTES);
+
 /** A device that translates through a domain, directly or through a nested one. */
 export interface Attachment {
   readonly unit: Unit;
   readonly streamId: number;
+  /** PASID, or NO_SUBSTREAM. */
+  readonly substream: number;
   /** The device's ATC may hold translations. */
   readonly ats: boolean;
   /** The ATC is indexed by addresses of a guest's stage 1, which this domain does not know. */
@@ -28,7 +33,7 @@ export interface Attachment {
 export class PagingDomain implements Contract {
   readonly kind = 'paging' as const;
   readonly nestParent: boolean;
-  readonly dirtyTracking = false;
+  readonly dirtyTracking: boolean;
   readonly enforceCacheCoherency: boolean;
   readonly pageSizes: bigint;
   readonly aperture: Aperture;
@@ -37,10 +42,12 @@ export class PagingDomain implements Contract {
   private readonly home: Unit;
   private readonly tags: Tag[];
 
-  /** ENOMEM when there is no table; ENOSPC with the policy of a VMID per domain, when `home` has none. */
+  /** ENOMEM when there is no memory for a table; ENOSPC with the policy of a VMID per domain, when `home` has none. */
   constructor(home: Unit, format: TableFormat, nestParent: boolean) {
+    mayFail('a paging domain');
     this.home = home;
     this.nestParent = nestParent;
+    this.dirtyTracking = format.dirtyTracking;
     this.enforceCacheCoherency = home.identity.coherent;
     this.pageSizes = pageSizesOf(format);
     this.aperture = Object.freeze({ start: 0n, last: 2n ** BigInt(format.inputBits) - 1n });
@@ -62,6 +69,7 @@ export class PagingDomain implements Contract {
     const { identity } = unit;
     return (
       (format.stage === 1 ? identity.stage1 : identity.stage2) &&
+      (identity.dirtyTracking || !format.dirtyTracking) &&
       identity.granuleLog2 === format.granuleLog2 &&
       identity.outputBits >= format.outputBits &&
       identity.coherent === this.home.identity.coherent &&
@@ -92,6 +100,21 @@ export class PagingDomain implements Contract {
     const count = this.frameOf(length);
     this.table.unmap(frame, count);
     this.invalidate(frame, count);
+  }
+
+  /** Nothing to do: the context descriptors of such a domain have the hardware record writes all the time. */
+  setDirtyTracking(_on: boolean): void {}
+
+  /**
+   * A leaf is reported as far as it lies in the range, and cleared as a whole. Caches that hold it as dirty are cleaned
+   * before this returns: a write through them would not be recorded.
+   */
+  readDirty(iova: bigint, length: bigint, clear: boolean, report: (iova: bigint, length: bigint) => void): void {
+    const { table } = this;
+    table.readDirty(this.frameOf(iova), this.frameOf(length), clear, (frame, count) => {
+      report(BigInt(frame) * PAGE_BYTES, BigInt(count) * PAGE_BYTES);
+    });
+    if (table.clearedEnd > 0) this.invalidate(table.clearedFirst, table.clearedEnd - table.clearedFirst);
   }
 
   physical(iova: bigint): number | null {
@@ -177,8 +200,9 @@ export class PagingDomain implements Contract {
     }
     for (const attachment of this.attachments) {
       if (attachment.unit !== unit || !attachment.ats) continue;
-      if (attachment.behindStage1) batch.invalidateAtc(attachment.streamId);
-      else addAtcRange(batch, attachment.streamId, change.frame, change.count);
+      const { streamId, substream } = attachment;
+      if (attachment.behindStage1) batch.invalidateAtc(streamId, substream);
+      else addAtcRange(batch, streamId, substream, change.frame, change.count);
     }
     if (batch.length) unit.commands.submit(batch);
   }

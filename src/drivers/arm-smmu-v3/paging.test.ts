@@ -124,11 +124,6 @@ describe('paging domains', () => {
     }
   });
 
-  it('cannot be attached by PASID', () => {
-    const { device, domain } = attached();
-    expect(() => device.driven.attach(domain, 1)).toThrow('EOPNOTSUPP');
-  });
-
   it('leave a blocked device nothing', () => {
     const { device, domain } = attached();
     domain.map(page(0x10), 0x5000, 4096, RW);
@@ -300,7 +295,14 @@ describe('probe', () => {
     device.driven.attach(device.driven.allocPaging(0, null), 0);
     device.driven.attach(null, 0);
     expect(device.pasidOn).toBe(true);
-    const plain = bench.drivers[0]!.probeDevice({ streamId: 6, name: 'plain', ats: null, pasid: null });
+    const plain = bench.drivers[0]!.probeDevice({
+      streamId: 6,
+      name: 'plain',
+      ats: null,
+      pri: null,
+      pasid: null,
+      canStall: false,
+    });
     expect(plain.maxPasidLog2).toBe(0);
   });
 

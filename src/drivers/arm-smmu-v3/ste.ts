@@ -8,7 +8,6 @@ import {
   CONFIG_S2,
   EATS_FULL,
   S1DSS_BYPASS,
-  S1FMT_LINEAR,
   STE,
   STE_WORDS,
   STRW_NS_EL1,
@@ -34,22 +33,42 @@ function valid(config: number): Ste {
 
 export const abortSte = (): Ste => valid(CONFIG_ABORT);
 
-/** Host stage 1: one context descriptor at `contextFrame`, tagged with VMID 0, which no stage 2 ever gets. */
-export function stage1Ste(identity: Identity, contextFrame: number, ats: boolean): Ste {
+/** What the STEs of a device have in common. */
+export interface SteOptions {
+  /** Its transactions may stall. */
+  readonly stalls: boolean;
+  readonly ats: boolean;
+}
+
+/** A table of context descriptors (5.3). */
+export interface Contexts {
+  readonly format: number;
+  readonly firstFrame: number;
+  readonly log2Entries: number;
+}
+
+/** Host stage 1: tagged with VMID 0, which no stage 2 ever gets. `s1dss`: where requests without a PASID go. */
+export function stage1Ste(
+  identity: Identity,
+  contexts: Contexts,
+  { s1dss, stalls, ats }: SteOptions & { readonly s1dss: number },
+): Ste {
   const ste = valid(CONFIG_S1);
-  put(ste, 0, STE.S1Fmt, S1FMT_LINEAR);
-  putFrame(ste, 0, STE.S1ContextPtr, contextFrame);
+  put(ste, 0, STE.S1Fmt, contexts.format);
+  putFrame(ste, 0, STE.S1ContextPtr, contexts.firstFrame);
+  put(ste, 0, STE.S1CDMax, contexts.log2Entries);
+  put(ste, 0, STE.S1DSS, s1dss);
   put(ste, 0, STE.S1CIR, WRITE_BACK);
   put(ste, 0, STE.S1COR, WRITE_BACK);
   put(ste, 0, STE.S1CSH, INNER_SHAREABLE);
   // Where stalls are not possible, S1STALLD is reserved.
-  if (identity.stalls) put(ste, 0, STE.S1STALLD, 1);
+  if (identity.stalls && !stalls) put(ste, 0, STE.S1STALLD, 1);
   put(ste, 0, STE.STRW, STRW_NS_EL1);
   if (ats) put(ste, 0, STE.EATS, EATS_FULL);
   return ste;
 }
 
-export function stage2Ste(identity: Identity, table: PageTable, vmid: number, ats: boolean): Ste {
+export function stage2Ste(identity: Identity, table: PageTable, vmid: number, { stalls, ats }: SteOptions): Ste {
   const ste = valid(CONFIG_S2);
   if (ats) put(ste, 0, STE.EATS, EATS_FULL);
   if (identity.overridesShareability) put(ste, 0, STE.SHCFG, SHARE_AS_INCOMING);
@@ -64,6 +83,7 @@ export function stage2Ste(identity: Identity, table: PageTable, vmid: number, at
   put(ste, 0, STE.S2PS, addressSizeCode(format.outputBits));
   put(ste, 0, STE.S2AA64, 1);
   put(ste, 0, STE.S2PTW, 1);
+  put(ste, 0, STE.S2S, stalls ? 1 : 0);
   put(ste, 0, STE.S2R, 1);
   putFrame(ste, 0, STE.S2TTB, table.rootFrame);
   return ste;
@@ -74,10 +94,16 @@ export function stage2Ste(identity: Identity, table: PageTable, vmid: number, at
  * without EATS. An invalid one is an abort: the guest's own SMMU would record C_BAD_STE, here its transactions end without
  * a record.
  */
-export function nestedSte(identity: Identity, table: PageTable, vmid: number, guest: Uint32Array, ats: boolean): Ste {
+export function nestedSte(
+  identity: Identity,
+  table: PageTable,
+  vmid: number,
+  guest: Uint32Array,
+  options: SteOptions,
+): Ste {
   const config = get(guest, 0, STE.V) ? get(guest, 0, STE.Config) : CONFIG_ABORT;
   if (config === CONFIG_ABORT) return abortSte();
-  const ste = stage2Ste(identity, table, vmid, ats);
+  const ste = stage2Ste(identity, table, vmid, options);
   if (config === CONFIG_BYPASS) return ste;
   for (let word = 0; word < guest.length; word++) ste[word] = ste[word]! | guest[word]!;
   put(ste, 0, STE.Config, CONFIG_NESTED);
@@ -152,6 +178,6 @@ export function usedBitsOfSte(ste: Uint32Array): Uint32Array {
 
 /**
  * Bits that may change at any moment even while both entries use them: MEV only merges events, and the function's ATS
- * is off whenever EATS changes. (The driver writes neither split-stage EATS nor S2S, the exceptions in 5.2.)
+ * is off whenever EATS changes. (The driver writes no split-stage EATS, the exception in 5.2.)
  */
 export const STE_ANY_TIME: Uint32Array = maskOf([STE.MEV, STE.EATS]);

@@ -20,8 +20,11 @@ export interface TableFormat {
   readonly frameShifts: readonly number[];
   /** First level whose descriptors may be leaves. */
   readonly firstLeafLevel: number;
-  /** Low word of a leaf without type and address, by prot (PROT_READ | PROT_WRITE). The high word has no attributes. */
+  /** The hardware records writes (stage 1 only): leaves that may be written start dirty. */
+  readonly dirtyTracking: boolean;
+  /** Low and high word of a leaf without type and address, by prot (PROT_READ | PROT_WRITE). */
   readonly attributes: readonly number[];
+  readonly highAttributes: readonly number[];
 }
 
 const TYPE_BLOCK = 0b01;
@@ -37,8 +40,10 @@ const INNER_SHAREABLE = 0b11 << 8;
 
 // Stage 1 (D8.5). AttrIndx 0 is write-back in the MAIR that CDs get.
 const NOT_GLOBAL = 1 << 11;
-const AP_READ_ONLY = 1 << 7;
+export const AP_READ_ONLY: number = 1 << 7;
 const AP_UNPRIVILEGED = 1 << 6;
+/** Bit 51, in the high word: with AP[2] the page is writable-clean, without it writable-dirty. */
+export const DIRTY_BIT_MODIFIER: number = 1 << 19;
 
 // Stage 2: MemAttr write-back cacheable, inner and outer; S2AP bits are the prot bits in place.
 const S2_WRITE_BACK = 0b1111 << 2;
@@ -52,12 +57,14 @@ const stage2Attributes = (prot: number): number => AF | INNER_SHAREABLE | S2_WRI
 /**
  * @param inputBits  IOVA bits (stage 1) or IPA bits (stage 2)
  * @param outputBits IDR5.OAS in bits; both are cut to what the granule can hold without LPA2
+ * @param dirtyTracking of stage 1 only
  */
 export function tableFormat(
   stage: 1 | 2,
   granuleLog2: GranuleLog2,
   inputBits: number,
   outputBits: number,
+  dirtyTracking = false,
 ): TableFormat {
   const most = granuleLog2 === 16 ? 52 : 48;
   const input = Math.min(inputBits, most);
@@ -76,7 +83,11 @@ export function tableFormat(
     rootTables: concatenate ? 2 ** rootBits : 1,
     frameShifts: Object.freeze([3, 2, 1, 0].map((up) => granuleLog2 - 12 + up * levelBits)),
     firstLeafLevel: granuleLog2 === 12 || output === 52 ? 1 : 2,
+    dirtyTracking,
     attributes: Object.freeze([0, 1, 2, 3].map(stage === 1 ? stage1Attributes : stage2Attributes)),
+    highAttributes: Object.freeze(
+      [0, 1, 2, 3].map((prot) => (dirtyTracking && prot & PROT_WRITE ? DIRTY_BIT_MODIFIER : 0)),
+    ),
   });
 }
 

@@ -5,6 +5,7 @@
  */
 import { fail } from '../../abi/errno.ts';
 import { CMD_TLBI_NH_VA, CMD_TLBI_S2_IPA } from '../../hardware/smmuv3/spec/commands.ts';
+import { mayFail } from '../failure-points.ts';
 import { CommandBatch } from './commands.ts';
 import { addRange, type TableChange } from './invalidation.ts';
 import type { Unit } from './unit.ts';
@@ -20,6 +21,7 @@ export class Tag {
 
   /** ENOSPC when the SMMU has no VMID left, EBUSY when it has no ASID. */
   constructor(unit: Unit, stage: 1 | 2, shared: boolean) {
+    mayFail(stage === 1 ? 'an ASID' : 'a VMID');
     this.unit = unit;
     this.stage = stage;
     this.id = stage === 1 ? takeAsid(unit) : takeVmid(unit);

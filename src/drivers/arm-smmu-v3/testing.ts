@@ -2,7 +2,7 @@
 import { dialect } from '../../abi/dialects.ts';
 import { fail } from '../../abi/errno.ts';
 import { Clock } from '../../hardware/clock.ts';
-import { ATS_SUCCESS, NO_SUBSTREAM, READ, TRANSLATED, WRITE } from '../../hardware/iommu.ts';
+import { ATS_SUCCESS, type AtcHolder, NO_SUBSTREAM, READ, TRANSLATED, WRITE } from '../../hardware/iommu.ts';
 import { Atc } from '../../hardware/pci/atc.ts';
 import { DEFAULT_SETTINGS, type SmmuSettings } from '../../hardware/smmuv3/settings.ts';
 import { Smmu } from '../../hardware/smmuv3/smmu.ts';
@@ -85,11 +85,14 @@ export class Bench {
 }
 
 /** A device that translates one frame at a time: by its ATC and translation requests while its ATS is on. */
-export class TestDevice {
+export class TestDevice implements AtcHolder {
   readonly driven: SmmuDevice;
   readonly streamId: number;
   atsOn: boolean;
   pasidOn: boolean;
+  priOn: boolean;
+  /** Page responses that arrived: substream, group, code. */
+  readonly responses: number[][];
   private readonly bench: Bench;
   private readonly smmu: Smmu;
   private readonly atc: Atc;
@@ -101,11 +104,14 @@ export class TestDevice {
     this.streamId = streamId;
     this.atsOn = false;
     this.pasidOn = false;
+    this.priOn = false;
+    this.responses = [];
     this.atc = new Atc(name, SILENT);
-    const ats = { supported: true, enable: (on: boolean) => this.enableAts(on) };
+    const ats = { enable: (on: boolean) => this.enableAts(on) };
+    const pri = { enable: (on: boolean) => void (this.priOn = on) };
     const pasid = { bits: 16, enable: (on: boolean) => void (this.pasidOn = on) };
-    this.driven = bench.drivers[smmu]!.probeDevice({ streamId, name, ats, pasid });
-    this.smmu.attachAtc(streamId, this.atc);
+    this.driven = bench.drivers[smmu]!.probeDevice({ streamId, name, ats, pri, pasid, canStall: true });
+    this.smmu.attachAtc(streamId, this);
   }
 
   /** Frame that a DMA to `frame` reaches, or null when it is refused. */
@@ -121,6 +127,14 @@ export class TestDevice {
 
   write(frame: number): number | null {
     return this.reach(frame, WRITE);
+  }
+
+  invalidateAtc(substream: number, frame: number, log2Frames: number, global: boolean): void {
+    this.atc.invalidateAtc(substream, frame, log2Frames, global);
+  }
+
+  pageResponse(...response: number[]): void {
+    this.responses.push(response);
   }
 
   private translated(frame: number, access: number, substream: number): number {

@@ -19,7 +19,11 @@ export interface Policy {
 /** What a release's nesting accepts. */
 export type NestingBehaviour = Pick<
   Behaviour,
-  'viommuTypeDefaultAllowed' | 'invalidateOnNestedHwptSmmuv3' | 'nestedAttachNeedsVdevice'
+  | 'viommuTypeDefaultAllowed'
+  | 'invalidateOnNestedHwptSmmuv3'
+  | 'nestedAttachNeedsVdevice'
+  | 'smmuv3Nesting'
+  | 'smmuv3DirtyTracking'
 >;
 
 export const DEFAULT_BEHAVIOUR: NestingBehaviour = dialect(DEFAULT_DIALECT).behaviour;

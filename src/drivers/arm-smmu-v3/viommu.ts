@@ -3,6 +3,7 @@ import { fail } from '../../abi/errno.ts';
 import { IOMMU_VEVENTQ_TYPE_ARM_SMMUV3 } from '../../abi/iommufd.ts';
 import { EVENT, EVENT_BYTES } from '../../hardware/smmuv3/spec/events.ts';
 import { put } from '../../hardware/smmuv3/spec/field.ts';
+import { mayFail } from '../failure-points.ts';
 import type {
   DriverDevice,
   DriverViommu,
@@ -27,6 +28,7 @@ export class Viommu implements DriverViommu {
 
   /** ENOSPC when the SMMU has no VMID left. */
   constructor(unit: Unit, parent: PagingDomain) {
+    mayFail('a vIOMMU');
     this.unit = unit;
     this.parent = parent;
     this.onEvent = null;

@@ -29,6 +29,9 @@ import type { MockPagingDomain } from './paging-domain.ts';
 /** The region that a vIOMMU with data offers for mmap: two pages, the first word of which is the data. */
 const REGION_BYTES = 8192;
 
+/** What a kernel can allocate at once. */
+const MOST_COMMAND_BYTES = 2 ** 22;
+
 export class MockViommu implements DriverViommu {
   readonly parent: MockPagingDomain;
   readonly eventTypes: readonly number[];
@@ -76,6 +79,10 @@ export class MockViommu implements DriverViommu {
     if (type !== IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST) {
       throw fail('EINVAL', `data_type ${type} is not ${IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST}`);
     }
+    if (entryCount * ViommuInvalidateSelftest.size > MOST_COMMAND_BYTES) {
+      // A kernel leaves entry_num as it was here, though nothing was done.
+      return { done: entryCount, error: fail('ENOMEM', `entry_num ${entryCount} is more than fits into 4 MiB`) };
+    }
     mayFail('invalidation commands');
     const all = Array.from(
       { length: entryCount },
@@ -98,9 +105,10 @@ export class MockViommu implements DriverViommu {
     if (!this.devices.delete(virtualId)) throw new Error(`virtual ID ${virtualId} is not set`);
   }
 
-  /** ENOENT when the device has no vDEVICE here. */
+  /** ENOENT when the device has no vDEVICE here, in releases that need one; otherwise 0. */
   virtualIdOf(device: MockDevice): bigint {
     for (const [id, named] of this.devices) if (named === device) return id;
+    if (!this.iommu.release.nestedAttachNeedsVdevice) return 0n;
     throw fail('ENOENT', `${device.name} has no vDEVICE in the vIOMMU of the nested HWPT`);
   }
 

@@ -1,7 +1,7 @@
 /**
  * Where descriptors are read: arrays of RAM words, found by the number of their 2 MiB chunk. Going through the physical
  * memory map costs 28 ns per dependent read, nearly all of it pointers; a walk that keeps the array of its last read at
- * hand pays that only when it leaves the chunk.
+ * hand pays that only when it leaves the chunk. Updates are rare and go through the map.
  *
  * Only RAM that was written is kept here: such an array stays the same for life, so there is nothing to invalidate.
  */
@@ -13,9 +13,8 @@ const WINDOWS = 256;
 export const NO_WORDS: Int32Array = new Int32Array(0);
 
 export class DescriptorWindow {
-  /** Answer of `load`, as int32. */
-  lo: number;
-  hi: number;
+  /** Answer of `load`. */
+  readonly loaded: Int32Array;
   private readonly memory: PhysicalMemory;
   private readonly chunks: Int32Array;
   private readonly words: Int32Array[];
@@ -24,8 +23,7 @@ export class DescriptorWindow {
     this.memory = memory;
     this.chunks = new Int32Array(WINDOWS).fill(-1);
     this.words = new Array(WINDOWS).fill(NO_WORDS);
-    this.lo = 0;
-    this.hi = 0;
+    this.loaded = new Int32Array(2);
   }
 
   /** Words of a chunk (physical frame >> 9), or NO_WORDS. */
@@ -38,14 +36,19 @@ export class DescriptorWindow {
   load(chunk: number, word: number): boolean {
     const frame = chunk * 512 + (word >>> 10);
     if (!this.memory.load64(frame, (word & 1023) << 2)) return false;
-    this.lo = this.memory.lo | 0;
-    this.hi = this.memory.hi | 0;
+    this.loaded[0] = this.memory.lo;
+    this.loaded[1] = this.memory.hi;
     // Something other than zero was read, so the chunk was written, and asking for its array allocates nothing.
-    const words = this.lo === 0 ? null : this.memory.ramWords(frame);
+    const words = this.memory.lo === 0 ? null : this.memory.ramWords(frame);
     if (words !== null) {
       this.chunks[chunk & (WINDOWS - 1)] = chunk;
       this.words[chunk & (WINDOWS - 1)] = new Int32Array(words.buffer);
     }
     return true;
+  }
+
+  /** Writes the descriptor at `word` of a chunk, in memory's order one 64-bit store. False: external abort. */
+  store(chunk: number, word: number, lo: number, hi: number): boolean {
+    return this.memory.store64(chunk * 512 + (word >>> 10), (word & 1023) << 2, lo, hi);
   }
 }

@@ -2,16 +2,9 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { PhysicalMemory } from '../../memory/physical-memory.ts';
 import { GRANULES, stage2StartAllowed, startLevelOf } from './granule.ts';
+import { WALK_ABORT, WALK_ACCESS, WALK_ADDRESS_SIZE, WALK_OK, WALK_PERMISSION, WALK_TRANSLATION } from './leaf.ts';
 import { TableRoot } from './table-root.ts';
-import {
-  Vmsav8Walker,
-  WALK_ABORT,
-  WALK_ACCESS,
-  WALK_ADDRESS_SIZE,
-  WALK_OK,
-  WALK_PERMISSION,
-  WALK_TRANSLATION,
-} from './vmsav8.ts';
+import { Vmsav8Walker } from './vmsav8.ts';
 
 const RAM_FRAMES = 0x4000;
 const ROOT_FRAME = 0x200;
@@ -145,7 +138,7 @@ describe('VMSAv8-64 walk', () => {
         const want = oracle(read, walk, address);
         for (let again = 0; again < 2; again++) {
           const frame = Number(address >> 12n);
-          const first: Answer = { outcome: walker.stage1(root, null, false, frame) };
+          const first: Answer = { outcome: walker.stage1(root, null, frame) };
           const second: Answer = { outcome: walker.stage2(root, frame) };
           if (want.outcome === WALK_OK) {
             first.address = (BigInt(walker.s1Frame) << 12n) | (address & 0xfffn);
@@ -197,16 +190,17 @@ describe('VMSAv8-64 walk', () => {
     const second = new TableRoot();
     first.configure(GRANULES[12]!, 30, 2, 0x40000, 0, 48, 48);
     second.configure(GRANULES[12]!, 39, 1, ROOT_FRAME, 0, 48, 48);
-    expect(walker.stage1(first, second, false, 0)).toBe(WALK_TRANSLATION);
+    expect(walker.stage1(first, second, 0)).toBe(WALK_TRANSLATION);
     expect([walker.faultInStage2, walker.faultFrame]).toEqual([true, 0x40000]);
     // IPA 1 GiB.. to PA 0 by one block without read permission, then with it.
     store(memory, (BigInt(ROOT_FRAME) << 12n) + 8n, 0x481n);
-    expect(walker.stage1(first, second, false, 0)).toBe(WALK_PERMISSION);
+    expect(walker.stage1(first, second, 0)).toBe(WALK_PERMISSION);
     store(memory, (BigInt(ROOT_FRAME) << 12n) + 8n, 0x441n);
     store(memory, 0n, 0xc41n | (0x200000n << 3n));
-    expect([walker.stage1(first, second, false, 1), walker.s1Frame]).toEqual([WALK_OK, 0x1001]);
+    expect([walker.stage1(first, second, 1), walker.s1Frame]).toEqual([WALK_OK, 0x1001]);
     // The leaf is Device memory (MemAttr 0b0000), which S2PTW does not allow for tables.
-    expect(walker.stage1(first, second, true, 1)).toBe(WALK_PERMISSION);
+    second.protectsTables = true;
+    expect(walker.stage1(first, second, 1)).toBe(WALK_PERMISSION);
   });
 });
 
@@ -231,10 +225,10 @@ describe('stage 1 permissions', () => {
     root.configure(GRANULES[12]!, 30, 2, ROOT_FRAME, 0, 48, 48);
     store(memory, BigInt(ROOT_FRAME) << 12n, table | (BigInt(ROOT_FRAME + 1) << 12n) | 3n);
     store(memory, BigInt(ROOT_FRAME + 1) << 12n, leaf | 0x400403n);
-    expect(walker.stage1(root, null, false, 0)).toBe(WALK_OK);
+    expect(walker.stage1(root, null, 0)).toBe(WALK_OK);
     expect(walker.s1Permissions).toBe(permissions);
     root.hierarchical = false;
-    walker.stage1(root, null, false, 0);
+    walker.stage1(root, null, 0);
     if (table !== 0n) expect(walker.s1Permissions).not.toBe(permissions);
   });
 });

@@ -7,14 +7,14 @@
  */
 
 import type { Tracer } from '../../trace/events.ts';
-import { type AtcHolder, NO_SUBSTREAM } from '../iommu.ts';
+import { NO_SUBSTREAM } from '../iommu.ts';
 
 export const ATC_ENTRIES = 64;
 
 /** Size of an entry that holds nothing. */
 const FREE = 0;
 
-export class Atc implements AtcHolder {
+export class Atc {
   private readonly name: string;
   private readonly tracer: Tracer;
   private readonly firstFrame: Float64Array;
@@ -74,6 +74,7 @@ export class Atc implements AtcHolder {
     if (this.tracer.on) this.note('fill', frame, frames);
   }
 
+  /** As AtcHolder.invalidateAtc. */
   invalidateAtc(substream: number, frame: number, log2Frames: number, global: boolean): void {
     const frames = 2 ** log2Frames;
     const first = log2Frames >= 52 ? 0 : Math.floor(frame / frames) * frames;
@@ -88,9 +89,6 @@ export class Atc implements AtcHolder {
     }
     if (this.tracer.on) this.note('invalidate', first, dropped);
   }
-
-  /** No function of ours sends page requests, so no response has anything to complete. */
-  pageResponse(): void {}
 
   clear(): void {
     this.frames.fill(FREE);

@@ -10,6 +10,10 @@ import {
   EXT_CAP_ATS,
   EXT_CAP_PASID,
   EXT_CAP_PRI,
+  PRI_STATUS_FAILURE,
+  PRI_STATUS_PASID_REQUIRED,
+  PRI_STATUS_STOPPED,
+  PRI_STATUS_UNEXPECTED,
   STATUS_CAP_LIST,
 } from './spec/config-space.ts';
 import type { Register } from './spec/register.ts';
@@ -117,8 +121,14 @@ function extended({ ats, pri, pasidBits }: FunctionFeatures): Register[] {
     registers.push(
       head('PRI_CAP', PRI_AT, EXT_CAP_PRI),
       { name: 'PRI_CONTROL', offset: PRI_AT + 4, bytes: 2, writable: 0x3n },
-      /** Stopped: no request is outstanding. */
-      fixed('PRI_STATUS', PRI_AT + 6, 2, 0x0100),
+      {
+        name: 'PRI_STATUS',
+        offset: PRI_AT + 6,
+        bytes: 2,
+        // Responses carry the PASID of their requests, where there are PASIDs.
+        reset: BigInt(PRI_STATUS_STOPPED | (pasidBits ? PRI_STATUS_PASID_REQUIRED : 0)),
+        writeOneToClear: BigInt(PRI_STATUS_FAILURE | PRI_STATUS_UNEXPECTED),
+      },
       fixed('PRI_CAPACITY', PRI_AT + 8, 4, 32),
       { name: 'PRI_ALLOCATION', offset: PRI_AT + 12, bytes: 4, writable: 0xffff_ffffn },
     );

@@ -1,5 +1,6 @@
 /** A device that reads or writes up to 256 bytes of one IOVA on command, with a chosen PASID. See spec/dma-probe.ts. */
 import { NO_SUBSTREAM } from '../iommu.ts';
+import { DMA_DONE, DMA_REFUSED, DMA_WAITING, type DmaChannel } from './dma-channel.ts';
 import type { FunctionKind, FunctionModel, FunctionPorts } from './function-model.ts';
 import { RegisterFile } from './register-file.ts';
 import {
@@ -14,7 +15,10 @@ import {
   STATUS_DONE,
   STATUS_INVALID,
   STATUS_REFUSED,
+  STATUS_WAITING,
 } from './spec/dma-probe.ts';
+
+const STATUS_BY_OUTCOME = { [DMA_DONE]: STATUS_DONE, [DMA_REFUSED]: STATUS_REFUSED, [DMA_WAITING]: STATUS_WAITING };
 
 /** The data window as registers, so that byte lanes work there too. */
 const DATA_REGISTERS = Array.from({ length: DATA_BYTES / 4 }, (_, word) => ({
@@ -25,15 +29,18 @@ const DATA_REGISTERS = Array.from({ length: DATA_BYTES / 4 }, (_, word) => ({
 }));
 
 export class DmaProbe implements FunctionModel {
-  private readonly ports: FunctionPorts;
+  private readonly dma: DmaChannel;
   private readonly registers: RegisterFile;
+  /** What a write sends: as the window was when the command came. */
+  private readonly sent: Uint8Array;
   private readonly effect: (name: string) => void;
 
   constructor(ports: FunctionPorts) {
-    this.ports = ports;
+    this.dma = ports.dma.channel((outcome) => this.show(outcome));
+    this.sent = new Uint8Array(DATA_BYTES);
     this.registers = new RegisterFile(PROBE_BLOCK_BYTES, [...PROBE_REGISTERS, ...DATA_REGISTERS]);
     this.effect = (name) => {
-      if (name === 'COMMAND') this.registers.set('STATUS', this.execute());
+      if (name === 'COMMAND' && !this.dma.waiting) this.execute();
     };
   }
 
@@ -49,17 +56,27 @@ export class DmaProbe implements FunctionModel {
     this.registers.write(offset, size, value, this.effect);
   }
 
-  private execute(): number {
+  private execute(): void {
     const command = this.registers.get('COMMAND');
     const length = this.registers.get('LENGTH');
-    if (length < 1 || length > DATA_BYTES) return STATUS_INVALID;
-    const data = this.registers.bytes.subarray(DATA_AT, DATA_AT + length);
+    const known = command === COMMAND_READ || command === COMMAND_WRITE;
+    if (!known || length < 1 || length > DATA_BYTES) {
+      this.registers.set('STATUS', STATUS_INVALID);
+      return;
+    }
+    const window = this.registers.bytes.subarray(DATA_AT, DATA_AT + length);
     const frame = this.registers.frameOf('IOVA');
     const offset = this.registers.frameOffsetOf('IOVA');
-    const { dma } = this.ports;
-    if (command === COMMAND_READ) return dma.read(frame, offset, data, this.substream) ? STATUS_DONE : STATUS_REFUSED;
-    if (command === COMMAND_WRITE) return dma.write(frame, offset, data, this.substream) ? STATUS_DONE : STATUS_REFUSED;
-    return STATUS_INVALID;
+    this.sent.set(window);
+    const outcome =
+      command === COMMAND_READ
+        ? this.dma.read(frame, offset, window, this.substream)
+        : this.dma.write(frame, offset, this.sent.subarray(0, length), this.substream);
+    this.show(outcome);
+  }
+
+  private show(outcome: number): void {
+    this.registers.set('STATUS', STATUS_BY_OUTCOME[outcome as keyof typeof STATUS_BY_OUTCOME]);
   }
 
   private get substream(): number {

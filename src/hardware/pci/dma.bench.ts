@@ -8,18 +8,18 @@ const into = new Uint8Array(64);
 const plain = functionRig(DMA_PROBE);
 const cached = functionRig(DMA_PROBE, { ats: true });
 cached.fn.enableAts(true);
-for (let frame = 0; frame < 64; frame++) cached.fn.dma.read(frame, 0, into, NO_SUBSTREAM);
+for (let frame = 0; frame < 64; frame++) cached.dma.read(frame, 0, into, NO_SUBSTREAM);
 let frame = 0;
 
 describe('a DMA read of 64 bytes', () => {
   bench('untranslated', () => {
-    plain.fn.dma.read(1, 0, into, NO_SUBSTREAM);
+    plain.dma.read(1, 0, into, NO_SUBSTREAM);
   });
   bench('the ATC entry of the access before', () => {
-    cached.fn.dma.read(1, 0, into, NO_SUBSTREAM);
+    cached.dma.read(1, 0, into, NO_SUBSTREAM);
   });
   bench('another of 64 ATC entries each time', () => {
     frame = (frame + 1) & 63;
-    cached.fn.dma.read(frame, 0, into, NO_SUBSTREAM);
+    cached.dma.read(frame, 0, into, NO_SUBSTREAM);
   });
 });

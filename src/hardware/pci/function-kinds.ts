@@ -2,8 +2,10 @@
 import { DMA_PROBE } from './dma-probe.ts';
 import type { FunctionKind } from './function-model.ts';
 import { IOAT } from './ioat.ts';
+import { NVME } from './nvme/nvme.ts';
 
 export const FUNCTION_KINDS: Readonly<Record<string, FunctionKind>> = {
   [IOAT.name]: IOAT,
   [DMA_PROBE.name]: DMA_PROBE,
+  [NVME.name]: NVME,
 };

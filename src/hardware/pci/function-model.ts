@@ -1,6 +1,8 @@
 /** What stands behind BAR0 of a PCI function: a kind (facts, known before anything runs) and a model made from it. */
+import type { Clock } from '../clock.ts';
 import type { MmioDevice } from '../iommu.ts';
 import type { DmaPort } from './dma.ts';
+import type { Disk } from './nvme/disk.ts';
 import type { RegisterFile } from './register-file.ts';
 import type { Register } from './spec/register.ts';
 
@@ -24,7 +26,12 @@ export interface FunctionIdentity {
 
 /** All that a model sees of the world. */
 export interface FunctionPorts {
+  /** BDF as Linux writes it: '0000:01:00.0'. */
+  readonly name: string;
+  readonly clock: Clock;
   readonly dma: DmaPort;
+  /** What a storage controller keeps its data on. */
+  readonly disks: readonly Disk[];
   /** Configuration space, for the kind's own registers. */
   readonly config: RegisterFile;
   /** The driver has MSI-X switched on. */

@@ -2,10 +2,13 @@
  * An IOAT-compatible DMA copy engine with one channel.
  *
  * DMACOUNT and an internal counter start at zero when CHAINADDR is written; while they differ, the channel fetches the
- * next descriptor and carries it out. All of that happens inside the write of DMACOUNT: a driver that spins on CHANSTS
- * right afterwards must not see the old state.
+ * next descriptor and carries it out. All of that happens inside the write of DMACOUNT, unless an access has to wait: a
+ * driver that spins on CHANSTS right afterwards must not see the old state.
+ *
+ * The work on a descriptor is a row of steps with one access each, so that it can stop at any of them and go on later.
  */
 import { NO_SUBSTREAM } from '../iommu.ts';
+import { DMA_DONE, DMA_WAITING, type DmaChannel } from './dma-channel.ts';
 import type { FunctionKind, FunctionModel, FunctionPorts } from './function-model.ts';
 import { RegisterFile } from './register-file.ts';
 import {
@@ -50,6 +53,9 @@ import {
   TRANSFER_LOG2,
 } from './spec/ioat.ts';
 
+/** The access that is next, or that waits. */
+type Step = 'idle' | 'last-descriptor' | 'descriptor' | 'source' | 'destination' | 'completion' | 'error-completion';
+
 const ATTNSTATUS_AT = 0x04;
 const CHANSTS_AT = CHANNEL_AT + 0x08;
 const CHAINADDR_AT = CHANNEL_AT + 0x10;
@@ -57,6 +63,7 @@ const CDAR_AT = CHANNEL_AT + 0x20;
 
 export class IoatEngine implements FunctionModel {
   private readonly ports: FunctionPorts;
+  private readonly dma: DmaChannel;
   private readonly registers: RegisterFile;
   private readonly view: DataView;
   private readonly descriptor: Uint8Array;
@@ -67,10 +74,13 @@ export class IoatEngine implements FunctionModel {
   /** Descriptors done since CHAINADDR was written, modulo 2^16 as DMACOUNT. */
   private done: number;
   private armed: boolean;
-  private running: boolean;
+  private step: Step;
+  /** What a halt on an error is yet to do. */
+  private error: number;
 
   constructor(ports: FunctionPorts) {
     this.ports = ports;
+    this.dma = ports.dma.channel((outcome) => this.advance(outcome));
     this.registers = new RegisterFile(IOAT_BLOCK_BYTES, IOAT_REGISTERS);
     this.view = new DataView(this.registers.bytes.buffer);
     this.descriptor = new Uint8Array(DESCRIPTOR_BYTES);
@@ -80,13 +90,15 @@ export class IoatEngine implements FunctionModel {
     this.effect = (name) => this.written(name);
     this.done = 0;
     this.armed = false;
-    this.running = false;
+    this.step = 'idle';
+    this.error = 0;
   }
 
   reset(): void {
     this.registers.reset();
     this.done = 0;
     this.armed = false;
+    this.step = 'idle';
   }
 
   readRegister(offset: number, size: number): number {
@@ -115,7 +127,10 @@ export class IoatEngine implements FunctionModel {
     else if (register === 'INTRCTRL') this.refreshInterruptStatus();
   }
 
+  /** Ends what is at work, too. */
   private newChain(): void {
+    this.dma.cancel();
+    this.step = 'idle';
     this.done = 0;
     this.registers.set('DMACOUNT', 0);
   }
@@ -126,11 +141,13 @@ export class IoatEngine implements FunctionModel {
     if (command & CHANCMD_RESET) this.resetChannel();
     else if (command === CHANCMD_SUSPEND) {
       if (this.state !== STATE_HALTED) this.state = STATE_SUSPENDED;
-    } else if (command === CHANCMD_RESUME) this.run();
-    else if (command !== 0) this.halt(CHANERR_COMMAND);
+    } else if (command === CHANCMD_RESUME) this.resume();
+    else if (command !== 0 && this.step !== 'error-completion') this.advance(this.halt(CHANERR_COMMAND));
   }
 
   private resetChannel(): void {
+    this.dma.cancel();
+    this.step = 'idle';
     const { bytes } = this.registers;
     bytes.fill(0, CHANNEL_AT + 0x04, CHANNEL_AT + 0x2c);
     this.state = STATE_HALTED;
@@ -144,76 +161,92 @@ export class IoatEngine implements FunctionModel {
     this.registers.set('CHANCTRL', control & ~CHANCTRL_REARM);
   }
 
+  /** Lets the channel work, if there is something to do and it is not at work. */
   private run(): void {
-    if (this.running || this.registers.get('CHANERR') !== 0) return;
-    this.running = true;
-    try {
-      let resumed = this.done !== 0;
-      while (this.done !== this.registers.get('DMACOUNT')) {
-        this.state = STATE_ACTIVE;
-        if (!this.step(resumed)) return;
-        this.done = (this.done + 1) & 0xffff;
-        resumed = false;
-      }
-      if (this.state === STATE_ACTIVE) this.state = STATE_DONE;
-    } finally {
-      this.running = false;
+    if (this.step !== 'idle' || this.registers.get('CHANERR') !== 0) return;
+    if (this.done === this.registers.get('DMACOUNT')) return;
+    this.state = STATE_ACTIVE;
+    // A channel that goes on after a pause reads the last descriptor again: drivers append by writing its next address.
+    this.advance(this.done !== 0 ? this.start('last-descriptor') : this.fetch());
+  }
+
+  private resume(): void {
+    if (this.step !== 'idle') this.state = STATE_ACTIVE;
+    else this.run();
+  }
+
+  /** Goes from step to step, beginning with the outcome of the present one, until the work is done or an access waits. */
+  private advance(outcome: number): void {
+    while (outcome !== DMA_WAITING && this.step !== 'idle') outcome = this.finish(outcome === DMA_DONE);
+  }
+
+  /** Draws the conclusion of the present step and starts the next. @returns its outcome */
+  private finish(done: boolean): number {
+    switch (this.step) {
+      case 'last-descriptor':
+        return done ? this.fetch() : this.halt(CHANERR_NEXT_ADDRESS);
+      case 'descriptor':
+        if (!done) return this.halt(this.done === 0 ? CHANERR_CHAIN_ADDRESS : CHANERR_NEXT_ADDRESS);
+        return this.execute();
+      case 'source':
+        return done ? this.start('destination') : this.halt(CHANERR_SOURCE_ADDRESS);
+      case 'destination':
+        return done ? this.complete() : this.halt(CHANERR_DESTINATION_ADDRESS);
+      case 'completion':
+        return done ? this.next() : this.halt(CHANERR_COMPLETION_ADDRESS);
+      default:
+        return this.halted();
     }
   }
 
-  /** Carries out one descriptor; false when the channel halted. */
-  private step(resumed: boolean): boolean {
-    if (!this.fetch(resumed)) return false;
-    const error = this.execute();
-    if (error) return this.halt(error);
-    this.complete();
-    const control = this.fields.getUint32(DESC_CONTROL, true);
-    if (control & CONTROL_COMPLETION_WRITE && !this.writeStatus()) return this.halt(CHANERR_COMPLETION_ADDRESS);
-    if (control & CONTROL_INTERRUPT) this.interrupt();
-    return true;
+  private start(step: Step): number {
+    this.step = step;
+    const { dma } = this;
+    switch (step) {
+      case 'last-descriptor':
+      case 'descriptor':
+        return dma.read(
+          this.registers.frameOf('CDAR'),
+          this.registers.frameOffsetOf('CDAR'),
+          this.descriptor,
+          NO_SUBSTREAM,
+        );
+      case 'source':
+        return dma.read(this.frame(DESC_SOURCE), this.offset(DESC_SOURCE), this.data, NO_SUBSTREAM);
+      case 'destination':
+        return dma.write(this.frame(DESC_DESTINATION), this.offset(DESC_DESTINATION), this.data, NO_SUBSTREAM);
+      default:
+        return this.writeStatus();
+    }
   }
 
-  /**
-   * The first descriptor is at CHAINADDR, the others where their predecessor points. A channel that goes on after a pause
-   * reads the last one again, because drivers append by writing its next address.
-   */
-  private fetch(resumed: boolean): boolean {
+  /** The first descriptor is at CHAINADDR, the others where their predecessor points. */
+  private fetch(): number {
     const first = this.done === 0;
-    if (resumed && !this.readDescriptor()) return this.halt(CHANERR_NEXT_ADDRESS);
     const lo = first ? this.view.getUint32(CHAINADDR_AT, true) : this.fields.getUint32(DESC_NEXT, true);
     const hi = first ? this.view.getUint32(CHAINADDR_AT + 4, true) : this.fields.getUint32(DESC_NEXT + 4, true);
     if (lo % DESCRIPTOR_BYTES) return this.halt(first ? CHANERR_CHAIN_ADDRESS : CHANERR_NEXT_ALIGNMENT);
     this.view.setUint32(CDAR_AT, lo, true);
     this.view.setUint32(CDAR_AT + 4, hi, true);
-    return this.readDescriptor() || this.halt(first ? CHANERR_CHAIN_ADDRESS : CHANERR_NEXT_ADDRESS);
+    return this.start('descriptor');
   }
 
-  /** Reads the descriptor at CDAR. */
-  private readDescriptor(): boolean {
-    const frame = this.registers.frameOf('CDAR');
-    return this.ports.dma.read(frame, this.registers.frameOffsetOf('CDAR'), this.descriptor, NO_SUBSTREAM);
-  }
-
-  /** @returns CHANERR bits, 0 when the operation is done */
   private execute(): number {
     const size = this.fields.getUint32(DESC_SIZE, true);
     const control = this.fields.getUint32(DESC_CONTROL, true);
-    if (control & CONTROL_NULL) return 0;
+    if (control & CONTROL_NULL) return this.complete();
     const operation = control >>> 24;
-    if (operation !== OPERATION_COPY && operation !== OPERATION_FILL) return CHANERR_CONTROL;
-    if (size === 0 || size > this.buffer.length) return CHANERR_LENGTH;
-    const data = size === this.buffer.length ? this.buffer : this.buffer.subarray(0, size);
-    if (operation === OPERATION_FILL) this.fillPattern(data);
-    else if (!this.ports.dma.read(this.frame(DESC_SOURCE), this.offset(DESC_SOURCE), data, NO_SUBSTREAM)) {
-      return CHANERR_SOURCE_ADDRESS;
-    }
-    const arrived = this.ports.dma.write(
-      this.frame(DESC_DESTINATION),
-      this.offset(DESC_DESTINATION),
-      data,
-      NO_SUBSTREAM,
-    );
-    return arrived ? 0 : CHANERR_DESTINATION_ADDRESS;
+    if (operation !== OPERATION_COPY && operation !== OPERATION_FILL) return this.halt(CHANERR_CONTROL);
+    if (size === 0 || size > this.buffer.length) return this.halt(CHANERR_LENGTH);
+    if (operation === OPERATION_COPY) return this.start('source');
+    this.fillPattern(this.data);
+    return this.start('destination');
+  }
+
+  /** The part of the buffer that the descriptor fills. */
+  private get data(): Uint8Array {
+    const size = this.fields.getUint32(DESC_SIZE, true);
+    return size === this.buffer.length ? this.buffer : this.buffer.subarray(0, size);
   }
 
   private fillPattern(data: Uint8Array): void {
@@ -229,31 +262,56 @@ export class IoatEngine implements FunctionModel {
   }
 
   /** CHANSTS 63:6 names the descriptor completed last. */
-  private complete(): void {
-    this.view.setUint32(CHANSTS_AT, this.view.getUint32(CDAR_AT, true) | this.nextState(), true);
+  private complete(): number {
+    const state = this.state === STATE_SUSPENDED ? STATE_SUSPENDED : this.nextState();
+    this.view.setUint32(CHANSTS_AT, this.view.getUint32(CDAR_AT, true) | state, true);
     this.view.setUint32(CHANSTS_AT + 4, this.view.getUint32(CDAR_AT + 4, true), true);
+    if (this.fields.getUint32(DESC_CONTROL, true) & CONTROL_COMPLETION_WRITE) return this.start('completion');
+    return this.next();
   }
 
   private nextState(): number {
     return ((this.done + 1) & 0xffff) === this.registers.get('DMACOUNT') ? STATE_DONE : STATE_ACTIVE;
   }
 
-  private writeStatus(): boolean {
-    const frame = this.registers.frameOf('CHANCMP');
-    const offset = this.registers.frameOffsetOf('CHANCMP');
-    if (frame === 0 && offset === 0) return true;
-    return this.ports.dma.write(frame, offset, this.status, NO_SUBSTREAM);
+  /** The end of a descriptor: the one after it, or a rest. */
+  private next(): number {
+    if (this.fields.getUint32(DESC_CONTROL, true) & CONTROL_INTERRUPT) this.interrupt();
+    this.done = (this.done + 1) & 0xffff;
+    if (this.state === STATE_SUSPENDED) return this.rest(STATE_SUSPENDED);
+    if (this.done === this.registers.get('DMACOUNT')) return this.rest(STATE_DONE);
+    this.state = STATE_ACTIVE;
+    return this.fetch();
   }
 
-  private halt(error: number): false {
+  private rest(state: number): number {
+    this.state = state;
+    this.step = 'idle';
+    return DMA_DONE;
+  }
+
+  private writeStatus(): number {
+    const frame = this.registers.frameOf('CHANCMP');
+    const offset = this.registers.frameOffsetOf('CHANCMP');
+    if (frame === 0 && offset === 0) return DMA_DONE;
+    return this.dma.write(frame, offset, this.status, NO_SUBSTREAM);
+  }
+
+  private halt(error: number): number {
+    this.dma.cancel();
     this.state = STATE_HALTED;
+    this.error = error;
     this.registers.set('CHANERR', this.registers.get('CHANERR') | error);
     const { config } = this.ports;
     config.set('CHANERR_INT', config.get('CHANERR_INT') | (error & ~config.get('CHANERRMSK_INT')));
+    if (this.registers.get('CHANCTRL') & CHANCTRL_ERROR_COMPLETION) return this.start('error-completion');
+    return this.halted();
+  }
+
+  private halted(): number {
     const control = this.registers.get('CHANCTRL');
-    if (control & CHANCTRL_ERROR_COMPLETION) this.writeStatus();
-    if (control & CHANCTRL_ERROR_INTERRUPT && error & ~this.registers.get('CHANERRMSK')) this.interrupt();
-    return false;
+    if (control & CHANCTRL_ERROR_INTERRUPT && this.error & ~this.registers.get('CHANERRMSK')) this.interrupt();
+    return this.rest(STATE_HALTED);
   }
 
   private interrupt(): void {

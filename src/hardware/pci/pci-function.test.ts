@@ -135,9 +135,9 @@ describe('interrupts', () => {
 
 describe('function level reset', () => {
   it('by DEVCTL bit 15 clears registers, model, ATC and enables', () => {
-    const { fn } = functionRig(DMA_PROBE, { ats: true });
+    const { fn, dma } = functionRig(DMA_PROBE, { ats: true });
     fn.enableAts(true);
-    fn.dma.read(1, 0, new Uint8Array(1), NO_SUBSTREAM);
+    dma.read(1, 0, new Uint8Array(1), NO_SUBSTREAM);
     fn.writeRegister(0x14, 4, 5);
     fn.writeConfig(0x10, 4, 0x1000_0000);
     const express = capabilities(fn).get(0x10)!;

@@ -11,6 +11,8 @@ import { configRegisters, type FunctionFeatures } from './config-registers.ts';
 import { DmaPort } from './dma.ts';
 import type { FunctionKind, FunctionModel, FunctionPorts } from './function-model.ts';
 import { MsixTable } from './msix.ts';
+import type { Disk } from './nvme/disk.ts';
+import { PageRequests } from './page-requests.ts';
 import { RegisterFile } from './register-file.ts';
 import {
   ATS_CONTROL_ENABLE,
@@ -23,6 +25,10 @@ import {
   MSIX_CONTROL_MASK_ALL,
   PASID_CONTROL_ENABLE,
   PMCSR_POWER_STATE,
+  PRI_CONTROL_ENABLE,
+  PRI_CONTROL_RESET,
+  PRI_STATUS_FAILURE,
+  PRI_STATUS_UNEXPECTED,
   STATUS_INTERRUPT,
 } from './spec/config-space.ts';
 
@@ -41,6 +47,9 @@ export interface PciFunctionOptions extends FunctionFeatures {
   readonly stream: number;
   readonly memory: PhysicalMemory;
   readonly clock: Clock;
+  /** Its transactions may stall: it is integrated, and the path to its IOMMU bears it. */
+  readonly canStall?: boolean;
+  readonly disks?: readonly Disk[];
   readonly tracer: Tracer;
 }
 
@@ -59,7 +68,9 @@ export class PciFunction implements MmioDevice, FunctionPorts {
   readonly dma: DmaPort;
   readonly msix: MsixTable | null;
   interruptTarget: InterruptTarget | null;
-  private readonly clock: Clock;
+  readonly clock: Clock;
+  readonly disks: readonly Disk[];
+  private readonly pages: PageRequests;
   private readonly model: FunctionModel;
   private readonly effect: (name: string) => void;
   private pinAsserted: boolean;
@@ -71,9 +82,11 @@ export class PciFunction implements MmioDevice, FunctionPorts {
     this.stream = stream;
     this.features = { ats: options.ats, pri: options.pri, pasidBits: options.pasidBits };
     this.clock = clock;
+    this.disks = options.disks ?? [];
     this.config = new RegisterFile(CONFIG_BYTES, configRegisters(kind.identity, this.features));
     this.atc = new Atc(name, options.tracer);
-    this.dma = new DmaPort({ ...options, atc: this.atc });
+    this.pages = new PageRequests(this.config, options.iommu, stream);
+    this.dma = new DmaPort({ ...options, atc: this.atc, pages: this.pages, canStall: options.canStall ?? false });
     this.msix = kind.identity.msix ? new MsixTable(kind.identity.msix.vectors) : null;
     this.interruptTarget = null;
     this.pinAsserted = false;
@@ -98,6 +111,21 @@ export class PciFunction implements MmioDevice, FunctionPorts {
   /** The same for the PASID capability. It may change only while ATS is off (PCIe 5.0, 10.5.1.3). */
   enablePasid(on: boolean): void {
     this.writeConfig(this.config.offsetOf('PASID_CONTROL'), 2, on ? PASID_CONTROL_ENABLE : 0);
+  }
+
+  /**
+   * The same for page requests: all that the function is able to have outstanding. On again, the function starts afresh,
+   * whatever made it stop.
+   */
+  enablePri(on: boolean): void {
+    const { config } = this;
+    const control = config.offsetOf('PRI_CONTROL');
+    if (on) {
+      this.writeConfig(control, 2, PRI_CONTROL_RESET);
+      this.writeConfig(config.offsetOf('PRI_STATUS'), 2, PRI_STATUS_FAILURE | PRI_STATUS_UNEXPECTED);
+      this.writeConfig(config.offsetOf('PRI_ALLOCATION'), 4, config.get('PRI_CAPACITY'));
+    }
+    this.writeConfig(control, 2, on ? PRI_CONTROL_ENABLE : 0);
   }
 
   /** A read of BAR0. All ones when the function does not decode memory. */
@@ -127,6 +155,7 @@ export class PciFunction implements MmioDevice, FunctionPorts {
 
   /** Function level reset (PCIe 5.0, 6.6.2): registers, caches and the model are as at power-on. BAR0 has no address. */
   reset(): void {
+    this.dma.reset();
     this.config.reset();
     this.msix?.reset();
     this.atc.clear();
@@ -167,6 +196,7 @@ export class PciFunction implements MmioDevice, FunctionPorts {
   private configWritten(register: string): void {
     if (PORT_REGISTERS.has(register)) this.refreshPort();
     if (register === 'COMMAND') this.drivePin();
+    if (register === 'PRI_CONTROL') this.pages.controlWritten();
     if (register === 'MSIX_CONTROL') this.sendPending();
     if (register === 'DEVCTL' && this.config.get('DEVCTL') & DEVCTL_FLR) this.reset();
   }
@@ -175,6 +205,7 @@ export class PciFunction implements MmioDevice, FunctionPorts {
     const ats = this.features.ats && (this.config.get('ATS_CONTROL') & ATS_CONTROL_ENABLE) !== 0;
     if (!ats) this.atc.clear();
     this.dma.enabled = this.canSend;
+    if (!this.canSend) this.dma.stop();
     this.dma.atsEnabled = ats;
     const { pasidBits } = this.features;
     const pasid = pasidBits > 0 && (this.config.get('PASID_CONTROL') & PASID_CONTROL_ENABLE) !== 0;

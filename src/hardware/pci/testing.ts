@@ -2,13 +2,25 @@
 import { PhysicalMemory } from '../../memory/physical-memory.ts';
 import { SILENT, type TraceEvent, type Tracer } from '../../trace/events.ts';
 import { Clock } from '../clock.ts';
-import { ABORTED, ATS_SUCCESS, type Iommu, READ, TRANSLATED, WRITE } from '../iommu.ts';
+import {
+  ABORTED,
+  ATS_SUCCESS,
+  type Iommu,
+  type PageRequest,
+  READ,
+  type Requester,
+  STALLED,
+  TRANSLATED,
+  WRITE,
+} from '../iommu.ts';
 import type { FunctionFeatures } from './config-registers.ts';
+import type { DmaChannel } from './dma-channel.ts';
 import type { FunctionKind } from './function-model.ts';
+import type { Disk } from './nvme/disk.ts';
 import { PciFunction } from './pci-function.ts';
 import { COMMAND_MASTER, COMMAND_MEMORY } from './spec/config-space.ts';
 
-/** Page tables as a Map: frames that are absent are refused. Counts what it was asked. */
+/** Page tables as a Map: frames that are absent are refused, or stall. Counts what it was asked. */
 export class IommuDouble implements Iommu {
   readonly mapping: Map<number, { frame: number; permissions: number }>;
   outFrame: number;
@@ -16,8 +28,15 @@ export class IommuDouble implements Iommu {
   outPermissions: number;
   untranslated: number;
   requests: number;
+  /** Refused transactions stall, if their requester can wait. */
+  stalls: boolean;
+  readonly stalled: Requester[];
+  readonly pageRequests: PageRequest[];
 
   constructor() {
+    this.stalls = false;
+    this.stalled = [];
+    this.pageRequests = [];
     this.mapping = new Map();
     this.outFrame = 0;
     this.outLog2Frames = 0;
@@ -30,12 +49,32 @@ export class IommuDouble implements Iommu {
     this.mapping.set(frame, { frame: to, permissions });
   }
 
-  translate(_stream: number, _substream: number, frame: number, _offset: number, access: number): number {
+  translate(
+    _stream: number,
+    _substream: number,
+    frame: number,
+    _offset: number,
+    access: number,
+    requester: Requester | null = null,
+  ): number {
     this.untranslated++;
     const entry = this.mapping.get(frame);
-    if (!entry || (entry.permissions & access) !== access) return ABORTED;
+    if (!entry || (entry.permissions & access) !== access) {
+      if (!this.stalls || !requester) return ABORTED;
+      this.stalled.push(requester);
+      return STALLED;
+    }
     this.outFrame = entry.frame;
     return TRANSLATED;
+  }
+
+  withdraw(requester: Requester): void {
+    const at = this.stalled.indexOf(requester);
+    if (at >= 0) this.stalled.splice(at, 1);
+  }
+
+  pageRequest(request: PageRequest): void {
+    this.pageRequests.push(request);
   }
 
   translated(_stream: number, _substream: number, frame: number): number {
@@ -58,13 +97,21 @@ export interface FunctionRig {
   readonly iommu: IommuDouble;
   readonly clock: Clock;
   readonly fn: PciFunction;
+  /** A channel of the test's own. */
+  readonly dma: DmaChannel;
+  /** How its accesses that waited have ended. */
+  readonly outcomes: number[];
   readonly events: TraceEvent[];
   /** Vectors that arrived; -1 for the pin. */
   readonly interrupts: number[];
 }
 
 /** 16 MiB of RAM from frame 0, IOVA frames 0..255 mapped to frames 0..255, memory decode and bus mastering on. */
-export function functionRig(kind: FunctionKind, features: Partial<FunctionFeatures> = {}, traced = false): FunctionRig {
+export function functionRig(
+  kind: FunctionKind,
+  features: Partial<FunctionFeatures> & { readonly canStall?: boolean; readonly disks?: readonly Disk[] } = {},
+  traced = false,
+): FunctionRig {
   const memory = new PhysicalMemory();
   memory.addRam(0, 4096);
   const iommu = new IommuDouble();
@@ -77,7 +124,9 @@ export function functionRig(kind: FunctionKind, features: Partial<FunctionFeatur
   const interrupts: number[] = [];
   fn.interruptTarget = { message: (vector) => interrupts.push(vector), pin: () => interrupts.push(-1) };
   fn.writeConfig(fn.config.offsetOf('COMMAND'), 2, COMMAND_MEMORY | COMMAND_MASTER);
-  return { memory, iommu, clock, fn, events, interrupts };
+  const outcomes: number[] = [];
+  const dma = fn.dma.channel((outcome) => outcomes.push(outcome));
+  return { memory, iommu, clock, fn, dma, outcomes, events, interrupts };
 }
 
 export const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values);

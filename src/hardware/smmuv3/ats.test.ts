@@ -8,12 +8,12 @@ import {
   type AtcHolder,
   EXECUTE,
   NO_SUBSTREAM,
+  type PageRequest,
   PRIVILEGED,
   READ,
   TRANSLATED,
   WRITE,
 } from '../iommu.ts';
-import type { PageRequest } from './page-request-queue.ts';
 import { CMD_ATC_INV, CMD_PRI_RESP } from './spec/commands.ts';
 import { at, QUEUE_LOG2, Rig, S1_LEAF, S2_LEAF } from './test-rig.ts';
 

@@ -4,12 +4,11 @@
  */
 import type { PhysicalMemory } from '../../memory/physical-memory.ts';
 import type { Tracer } from '../../trace/events.ts';
-import { type AtcHolder, NO_SUBSTREAM } from '../iommu.ts';
+import { type AtcHolder, NO_SUBSTREAM, PRG_FAILURE, PRG_INVALID, PRG_SUCCESS } from '../iommu.ts';
 import type { Configuration } from './configuration.ts';
 import type { GlobalErrors } from './global-errors.ts';
 import type { Interrupts } from './interrupts.ts';
 import { ILLEGAL, type TlbInvalidation } from './invalidation.ts';
-import { PRG_FAILURE, PRG_INVALID, PRG_SUCCESS } from './page-request-queue.ts';
 import { AT, type RegisterFile } from './register-file.ts';
 import type { SmmuSettings } from './settings.ts';
 import {
@@ -24,6 +23,8 @@ import {
   CMD_PREFETCH_ADDR,
   CMD_PREFETCH_CONFIG,
   CMD_PRI_RESP,
+  CMD_RESUME,
+  CMD_STALL_TERM,
   CMD_SYNC,
   COMMAND_BYTES,
   COMMAND_LAYOUTS,
@@ -31,7 +32,8 @@ import {
   CS_IRQ,
 } from './spec/commands.ts';
 import { frameAt, get, offsetAt, put } from './spec/field.ts';
-import { CMDQ_ERR, REGISTERS } from './spec/registers.ts';
+import { CMDQ_ERR, REGISTERS, STALL_MODEL_TERMINATE } from './spec/registers.ts';
+import type { Stalls } from './stalls.ts';
 
 const BASE = REGISTERS.CMDQ_BASE.fields;
 const CONS = REGISTERS.CMDQ_CONS.fields;
@@ -52,6 +54,7 @@ export class CommandQueue {
   private readonly interrupts: Interrupts;
   private readonly configuration: Configuration;
   private readonly tlb: TlbInvalidation;
+  private readonly stalls: Stalls;
   private readonly tracer: Tracer;
   private readonly command: Uint32Array;
   private consuming: boolean;
@@ -65,6 +68,7 @@ export class CommandQueue {
     interrupts: Interrupts;
     configuration: Configuration;
     tlb: TlbInvalidation;
+    stalls: Stalls;
     tracer: Tracer;
   }) {
     this.name = parts.name;
@@ -75,6 +79,7 @@ export class CommandQueue {
     this.interrupts = parts.interrupts;
     this.configuration = parts.configuration;
     this.tlb = parts.tlb;
+    this.stalls = parts.stalls;
     this.tracer = parts.tracer;
     this.atcs = new Map();
     this.command = new Uint32Array(COMMAND_WORDS);
@@ -163,10 +168,13 @@ export class CommandQueue {
         return this.invalidateAtc();
       case CMD_PRI_RESP:
         return this.respond();
+      case CMD_RESUME:
+      case CMD_STALL_TERM:
+        return this.endStall(opcode);
       case CMD_SYNC:
         return this.synchronise();
       default:
-        // CMD_RESUME and CMD_STALL_TERM are illegal with STALL_MODEL = 0b01, EL2 invalidations with Hyp = 0.
+        // EL2 invalidations are illegal with Hyp = 0.
         return this.invalidateTlb(opcode);
     }
   }
@@ -214,6 +222,19 @@ export class CommandQueue {
     if (!this.enabled) return 0;
     const group = get(command, 0, CMD.PRGIndex);
     this.atcs.get(get(command, 0, CMD.StreamID))?.pageResponse(this.substream, group, code);
+    return 0;
+  }
+
+  /** 4.7.1, 4.7.2. CMD_RESUME.Abort is ignored with TERM_MODEL = 1: what is terminated aborts. */
+  private endStall(opcode: number): number {
+    if (this.settings.stallModel === STALL_MODEL_TERMINATE) return CERROR_ILL;
+    const stream = get(this.command, 0, CMD.StreamID);
+    if (opcode === CMD_STALL_TERM) this.stalls.terminate(stream);
+    else {
+      const retry = get(this.command, 0, CMD.Action) === 1;
+      const discard = !retry && this.settings.termModel === 0 && get(this.command, 0, CMD.Abort) === 0;
+      this.stalls.resume(stream, get(this.command, 0, CMD.STAG), retry, discard);
+    }
     return 0;
   }
 

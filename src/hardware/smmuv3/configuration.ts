@@ -3,7 +3,8 @@
  * addresses here are plain numbers: 52 bits are exact. What is not valid is not cached.
  */
 import type { PhysicalMemory } from '../../memory/physical-memory.ts';
-import { type Vmsav8Walker, WALK_ABORT, WALK_OK } from '../pagetable/vmsav8.ts';
+import { WALK_ABORT, WALK_OK } from '../pagetable/leaf.ts';
+import type { Vmsav8Walker } from '../pagetable/vmsav8.ts';
 import { ConfigCache } from './config-cache.ts';
 import { ContextConfig } from './context-config.ts';
 import type { Fault } from './fault.ts';
@@ -124,7 +125,7 @@ export class Configuration {
     if (!this.readable(config)) return null;
     if (!this.load(this.address, CD_WORDS)) return this.fetchFault(F_CD_FETCH, this.address);
     const decoded = this.spareContext;
-    if (!decoded.decode(this.words, this.settings)) {
+    if (!decoded.decode(this.words, this.settings, config.s1MayStall)) {
       this.fault.configuration(C_BAD_CD);
       return null;
     }
@@ -162,7 +163,7 @@ export class Configuration {
     if (!config.stage2) return true;
     const frame = Math.floor(this.address / 4096);
     const offset = this.address - frame * 4096;
-    const outcome = this.walker.tableAccess(config.second, config.s2Ptw, frame, offset);
+    const outcome = this.walker.tableAccess(config.second, frame);
     if (outcome === WALK_OK) {
       this.address = this.walker.s2Frame * 4096 + offset;
       return true;

@@ -37,6 +37,11 @@ export class EventQueue {
     this.queue = new OutputQueue(registers, memory, names, maxLog2);
   }
 
+  /** A record would be written now (7.2.1). */
+  get writable(): boolean {
+    return this.deliverable && !this.queue.full;
+  }
+
   /** Clears `record` and fills what every event has. `substream` below 0: none was provided. */
   begin(type: number, stream: number, substream: number): Uint32Array {
     const record = this.record.fill(0);
@@ -56,9 +61,13 @@ export class EventQueue {
     this.tracer.emit({ type: 'fault', iommu: this.name, architecture: 'smmuv3', words: [...this.record], lost });
   }
 
+  private get deliverable(): boolean {
+    const enabled = get(this.registers.words, AT.CR0, REGISTERS.CR0.fields.EVENTQEN) === 1;
+    return enabled && !this.errors.active(EVENTQ_ABT_ERR);
+  }
+
   private deliver(): boolean {
-    if (get(this.registers.words, AT.CR0, REGISTERS.CR0.fields.EVENTQEN) === 0) return false;
-    if (this.errors.active(EVENTQ_ABT_ERR)) return false;
+    if (!this.deliverable) return false;
     const outcome = this.queue.push(this.record);
     if (outcome === QUEUE_FULL) this.queue.overflow();
     if (outcome === QUEUE_ABORT) this.errors.activate(EVENTQ_ABT_ERR);

@@ -19,6 +19,7 @@ import {
   F_WALK_EABT,
 } from './spec/events.ts';
 import { put, putFrame } from './spec/field.ts';
+import { NO_STAG } from './stalls.ts';
 
 const NO_SUBSTREAM_FIELD = -1;
 
@@ -29,7 +30,10 @@ export class FaultRecorder {
     this.events = events;
   }
 
-  /** Records `fault` of an ordinary transaction. `privileged` and `instruction` are those after the STE's overrides. */
+  /**
+   * Records `fault` of an ordinary transaction. `privileged` and `instruction` are those after the STE's overrides.
+   * @param stag of a transaction that stalls; NO_STAG for one that ends
+   */
   transaction(
     fault: Fault,
     stream: number,
@@ -39,6 +43,7 @@ export class FaultRecorder {
     access: number,
     privileged: boolean,
     instruction: boolean,
+    stag: number,
   ): void {
     if (!fault.recorded) return;
     const type = fault.type;
@@ -53,9 +58,14 @@ export class FaultRecorder {
       put(record, 0, EVENT.CLASS, fault.class);
       putFrame(record, 0, EVENT.InputAddr, frame, offset);
     }
+    if (stag !== NO_STAG) {
+      put(record, 0, EVENT.Stall, 1);
+      put(record, 0, EVENT.STAG, stag);
+    }
     if (isTranslationRelated(type) && fault.stage2) putFrame(record, 0, EVENT.IPA, fault.ipaFrame);
-    // Descriptors are only ever read: there is no hardware update of flags.
-    if (type === F_PERMISSION && fault.stage2 && fault.class === CLASS_TT) put(record, 0, EVENT.TTRnW, 1);
+    if (type === F_PERMISSION && fault.stage2 && fault.class === CLASS_TT) {
+      put(record, 0, EVENT.TTRnW, fault.tableWrite ? 0 : 1);
+    }
     if (type === F_STE_FETCH || type === F_CD_FETCH || type === F_WALK_EABT) {
       putFrame(record, 0, EVENT.FetchAddr, fault.fetchFrame, fault.fetchOffset);
     }

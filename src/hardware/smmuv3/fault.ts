@@ -11,18 +11,27 @@ export class Fault {
   type: number;
   /** The fault configuration (CD.R, STE.S2R, CR2.RECINVSID) lets it be recorded. */
   recorded: boolean;
+  /** The fault configuration (CD.S, STE.S2S) lets the transaction stall. */
+  stall: boolean;
+  /** The transaction ends RAZ/WI instead of with an abort, unless it stalls. */
+  discard: boolean;
   stage2: boolean;
   class: number;
   ipaFrame: number;
+  /** Stage 2 refused the update of a stage 1 descriptor, not its fetch. */
+  tableWrite: boolean;
   fetchFrame: number;
   fetchOffset: number;
 
   constructor() {
     this.type = 0;
     this.recorded = false;
+    this.stall = false;
+    this.discard = false;
     this.stage2 = false;
     this.class = CLASS_IN;
     this.ipaFrame = 0;
+    this.tableWrite = false;
     this.fetchFrame = 0;
     this.fetchOffset = 0;
   }
@@ -31,6 +40,8 @@ export class Fault {
   configuration(type: number, recorded = true): number {
     this.type = type;
     this.recorded = recorded;
+    this.stall = false;
+    this.discard = false;
     this.stage2 = false;
     return type;
   }
@@ -55,18 +66,23 @@ export class Fault {
   stage1(type: number, context: ContextConfig): number {
     this.type = type;
     this.recorded = context.record;
+    this.stall = context.stall;
+    this.discard = context.discard;
     this.stage2 = false;
     this.class = CLASS_IN;
     return type;
   }
 
   /** A fault of stage 2 for an IPA: of the transaction, of a stage 1 descriptor or of a CD. */
-  second(type: number, stream: StreamConfig, cls: number, ipaFrame: number): number {
+  second(type: number, stream: StreamConfig, cls: number, ipaFrame: number, tableWrite = false): number {
     this.type = type;
     this.recorded = stream.s2Record;
+    this.stall = stream.s2Stall;
+    this.discard = false;
     this.stage2 = true;
     this.class = cls;
     this.ipaFrame = ipaFrame;
+    this.tableWrite = tableWrite;
     return type;
   }
 }

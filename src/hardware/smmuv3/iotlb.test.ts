@@ -4,7 +4,7 @@ import { ANY_ASID, GLOBAL_SHARED, GLOBAL_UNSHARED, Iotlb, STAGE2_ONLY } from './
 
 /** Fills with permissions all granted; the leaf is as large as the entry. */
 function fill(tlb: Iotlb, vmid: number, asid: number, frame: number, log2 = 0, out = frame + 1000, leaf = log2): void {
-  tlb.fill(vmid, asid, frame, log2, out, out, 63, 63, leaf, 3, 12);
+  tlb.fill(vmid, asid, frame, log2, out, out, 63, 63, leaf, 3, 12, false);
 }
 
 const found = (tlb: Iotlb, vmid: number, asid: number, frame: number): boolean =>
@@ -102,7 +102,7 @@ describe('Iotlb', () => {
         for (const e of entries) {
           const size = 2 ** e.log2;
           const first = e.page * size;
-          tlb.fill(e.vmid, e.asid, first, e.log2, 7, 7, 63, 63, e.log2 + e.larger, e.level, 12);
+          tlb.fill(e.vmid, e.asid, first, e.log2, 7, 7, 63, 63, e.log2 + e.larger, e.level, 12, false);
           const leafSize = size * 2 ** e.larger;
           const leaf = Math.floor(first / leafSize) * leafSize;
           model.set(`${e.vmid} ${e.asid} ${first} ${e.log2}`, { ...e, leaf, first, size: leafSize });

@@ -1,5 +1,6 @@
 /** PRI: page requests of devices, and the automatic answers to those that cannot be queued (IHI 0070, chapter 8). */
 import type { PhysicalMemory } from '../../memory/physical-memory.ts';
+import { type PageRequest, PRG_FAILURE, PRG_SUCCESS } from '../iommu.ts';
 import type { GlobalErrors } from './global-errors.ts';
 import type { Interrupts } from './interrupts.ts';
 import { OutputQueue, PUSHED_FIRST, QUEUE_ABORT, QUEUE_FULL } from './output-queue.ts';
@@ -8,29 +9,10 @@ import { get, put, putFrame } from './spec/field.ts';
 import { PAGE_REQUEST, PAGE_REQUEST_WORDS } from './spec/page-requests.ts';
 import { PRIQ_ABT_ERR, REGISTERS } from './spec/registers.ts';
 
-/** PRG response codes (PCIe 10.4.2.1; 8.3). */
-export const PRG_SUCCESS = 0b0000;
-export const PRG_INVALID = 0b0001;
-export const PRG_FAILURE = 0b1111;
-
 /** The request was queued; software will answer it. */
 export const PRG_QUEUED = -1;
 /** Discarded, and no answer is due (not the last of its group). */
 export const PRG_DISCARDED = -2;
-
-export interface PageRequest {
-  readonly stream: number;
-  /** PASID, or NO_SUBSTREAM. */
-  readonly substream: number;
-  readonly frame: number;
-  readonly groupIndex: number;
-  /** READ | WRITE | EXECUTE | PRIVILEGED bits as the device asks for them. */
-  readonly read: boolean;
-  readonly write: boolean;
-  readonly execute: boolean;
-  readonly privileged: boolean;
-  readonly last: boolean;
-}
 
 const CR0 = REGISTERS.CR0.fields;
 const LO = REGISTERS.PRIQ_IRQ_CFG2.fields.LO;

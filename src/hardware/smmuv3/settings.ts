@@ -25,14 +25,18 @@ export interface SmmuSettings {
   readonly xnx: boolean;
   /** IDR1.ATTR_PERMS_OVR: STE.{PRIVCFG, INSTCFG} and those of GBPA are obeyed. */
   readonly attrPermsOvr: boolean;
-  /** IDR0.TERM_MODEL: only 1, terminated transactions abort. */
-  readonly termModel: 1;
-  /** IDR0.STALL_MODEL: only 0b01, faulting transactions never stall. */
-  readonly stallModel: 1;
+  /** IDR0.TERM_MODEL: transactions that end abort (1), or software chooses between that and RAZ/WI (0). */
+  readonly termModel: 0 | 1;
+  /** IDR0.STALL_MODEL: faulting transactions may stall (0), never stall (1), always stall (2). */
+  readonly stallModel: 0 | 1 | 2;
+  /** IDR5.STALL_MAX: transactions that are stalled at a time. */
+  readonly stallMax: number;
   readonly ats: boolean;
   readonly pri: boolean;
   readonly msi: boolean;
   readonly cohacc: boolean;
+  /** IDR0.HTTU: updates of flags in descriptors: 0 none, 1 of the access flag, 2 of the dirty state too. */
+  readonly httu: 0 | 1 | 2;
   /** log2 of the most entries of each queue, at most 19. */
   readonly cmdqs: number;
   readonly eventqs: number;
@@ -65,10 +69,12 @@ export const DEFAULT_SETTINGS: SmmuSettings = Object.freeze({
   attrPermsOvr: true,
   termModel: 1,
   stallModel: 1,
+  stallMax: 256,
   ats: true,
   pri: true,
   msi: true,
   cohacc: true,
+  httu: 0,
   cmdqs: 19,
   eventqs: 19,
   priqs: 19,
@@ -90,6 +96,7 @@ export function identityRegisters(settings: SmmuSettings): Record<IdentityName, 
       S1P: settings.s1p,
       TTF: TTF_AARCH64,
       COHACC: settings.cohacc,
+      HTTU: settings.httu,
       ATS: settings.ats,
       // Split-stage ATS is not supported.
       NS1ATS: settings.ats,
@@ -99,7 +106,7 @@ export function identityRegisters(settings: SmmuSettings): Record<IdentityName, 
       VMID16: settings.vmid16,
       CD2L: settings.twoLevelCdTable,
       TTENDIAN: TTENDIAN_LITTLE,
-      STALL_MODEL: STALL_MODEL_TERMINATE,
+      STALL_MODEL: settings.stallModel,
       TERM_MODEL: settings.termModel,
       ST_LEVEL: settings.twoLevelStreamTable,
     }),
@@ -125,6 +132,7 @@ export function identityRegisters(settings: SmmuSettings): Record<IdentityName, 
       GRAN4K: settings.granules.includes(4),
       GRAN16K: settings.granules.includes(16),
       GRAN64K: settings.granules.includes(64),
+      STALL_MAX: settings.stallModel === STALL_MODEL_TERMINATE ? 0 : settings.stallMax,
     }),
     IIDR: settings.iidr,
     AIDR: build('AIDR', { ArchMinorRev: settings.archMinorRev }),
@@ -160,13 +168,11 @@ function checkSettings(settings: SmmuSettings): void {
   if (!ADDRESS_BITS.includes(settings.oas)) {
     throw new Error(`SMMU setting oas is ${settings.oas}; expected 32, 36, 40, 42, 44, 48 or 52`);
   }
-  if (settings.termModel !== 1) {
-    throw new Error(`SMMU setting termModel is ${settings.termModel}; only 1 (terminated accesses abort) is supported`);
-  }
-  if (settings.stallModel !== 1) {
-    throw new Error(`SMMU setting stallModel is ${settings.stallModel}; only 1 (no stalls) is supported`);
-  }
   if (settings.pri && !settings.ats) throw new Error('SMMU setting pri is true; expected ats to be true too (IDR0)');
+  range('httu', 0, 2);
+  range('termModel', 0, 1);
+  range('stallModel', 0, 2);
+  range('stallMax', 1, 0xffff);
   range('sidSize', 0, 32);
   range('ssidSize', 0, 20);
   for (const key of ['cmdqs', 'eventqs', 'priqs'] as const) range(key, 0, 19);

@@ -11,10 +11,15 @@ import {
   ATS_SUCCESS,
   ATS_UNSUPPORTED_REQUEST,
   type AtcHolder,
+  DISCARDED,
   type Iommu,
   type MmioDevice,
   NO_SUBSTREAM,
+  type PageRequest,
+  PRG_FAILURE,
   READ,
+  type Requester,
+  STALLED,
   TRANSLATED,
   WRITE,
 } from '../iommu.ts';
@@ -28,12 +33,13 @@ import { GlobalErrors } from './global-errors.ts';
 import { type InterruptLines, Interrupts } from './interrupts.ts';
 import { TlbInvalidation } from './invalidation.ts';
 import { Iotlb } from './iotlb.ts';
-import { type PageRequest, PageRequestQueue, PRG_FAILURE, PRG_QUEUED } from './page-request-queue.ts';
+import { PageRequestQueue, PRG_QUEUED } from './page-request-queue.ts';
 import { AT, absentRegister, RegisterFile, type RegisterState } from './register-file.ts';
 import type { SmmuSettings } from './settings.ts';
 import { get } from './spec/field.ts';
 import { REGISTERS, type RegisterName, type RegisterSpec } from './spec/registers.ts';
 import { CONFIG_BYPASS } from './spec/ste.ts';
+import { NO_STAG, Stalls } from './stalls.ts';
 import type { StreamConfig } from './stream-config.ts';
 import { atsPermissions, Translator } from './translator.ts';
 
@@ -65,7 +71,9 @@ export class Smmu implements Iommu, MmioDevice {
   private readonly iotlb: Iotlb;
   private readonly translator: Translator;
   private readonly fault: Fault;
+  private readonly events: EventQueue;
   private readonly recorder: FaultRecorder;
+  private readonly stalls: Stalls;
   private readonly commands: CommandQueue;
   private readonly pageRequests: PageRequestQueue;
   private readonly oasFrames: number;
@@ -93,12 +101,12 @@ export class Smmu implements Iommu, MmioDevice {
     this.iotlb = new Iotlb(settings.iotlbEntries);
     this.configuration = new Configuration(registers, memory, settings, walker, this.fault);
     this.translator = new Translator(this.configuration, this.iotlb, walker, this.fault, settings);
-    this.recorder = new FaultRecorder(
-      new EventQueue(name, registers, memory, errors, interrupts, tracer, settings.eventqs),
-    );
+    this.events = new EventQueue(name, registers, memory, errors, interrupts, tracer, settings.eventqs);
+    this.recorder = new FaultRecorder(this.events);
+    this.stalls = new Stalls(settings.stallMax);
     this.pageRequests = new PageRequestQueue(registers, memory, errors, interrupts, settings.priqs);
     const tlb = new TlbInvalidation(this.iotlb, settings);
-    const { configuration } = this;
+    const { configuration, stalls } = this;
     this.commands = new CommandQueue({
       name,
       registers,
@@ -108,23 +116,31 @@ export class Smmu implements Iommu, MmioDevice {
       interrupts,
       configuration,
       tlb,
+      stalls,
       tracer,
     });
   }
 
-  translate(stream: number, substream: number, frame: number, offset: number, access: number): number {
+  translate(
+    stream: number,
+    substream: number,
+    frame: number,
+    offset: number,
+    access: number,
+    requester: Requester | null = null,
+  ): number {
     if (!this.enabled) return this.bypass(frame);
     const translator = this.translator;
     const type = translator.transaction(stream, substream, frame, access);
-    if (type !== 0) {
-      const { privileged, instruction } = translator;
-      this.recorder.transaction(this.fault, stream, substream, frame, offset, access, privileged, instruction);
-      return ABORTED;
-    }
+    if (type !== 0) return this.refuse(stream, substream, frame, offset, access, requester);
     this.outFrame = translator.outFrame;
     this.outLog2Frames = translator.outLog2Frames;
     if (this.tracer.on) this.traceLookup(frame);
     return TRANSLATED;
+  }
+
+  withdraw(requester: Requester): void {
+    this.stalls.withdraw(requester);
   }
 
   /** IHI 0070, 3.9.1.3. */
@@ -211,6 +227,7 @@ export class Smmu implements Iommu, MmioDevice {
 
   /** As after power-on: registers, caches. What is registered from outside (ATCs, interrupt lines) stays. */
   reset(): void {
+    this.stalls.terminate(null);
     this.registers.reset();
     this.dropCaches();
   }
@@ -239,6 +256,8 @@ export class Smmu implements Iommu, MmioDevice {
       case 'CR0':
         words[AT.CR0ACK] = words[AT.CR0]!;
         this.enabled = get(words, AT.CR0, CR0.SMMUEN) === 1;
+        if (this.enabled) this.stalls.retryHeldBack();
+        else this.stalls.terminate(null);
         this.commands.consume();
         break;
       case 'IRQ_CTRL':
@@ -248,8 +267,14 @@ export class Smmu implements Iommu, MmioDevice {
         words[AT.GBPA]! &= 0x7fffffff;
         break;
       case 'CMDQ_PROD':
-      case 'GERRORN':
         this.commands.consume();
+        break;
+      case 'GERRORN':
+        this.stalls.retryHeldBack();
+        this.commands.consume();
+        break;
+      case 'EVENTQ_CONS':
+        this.stalls.retryHeldBack();
         break;
       default:
         break;
@@ -262,6 +287,31 @@ export class Smmu implements Iommu, MmioDevice {
     this.outFrame = frame;
     this.outLog2Frames = 0;
     return TRANSLATED;
+  }
+
+  /**
+   * Ends or stalls the transaction that has just met `fault`. Whose requester cannot wait, its system did not offer for
+   * stalls: it ends, and says so (3.12).
+   */
+  private refuse(
+    stream: number,
+    substream: number,
+    frame: number,
+    offset: number,
+    access: number,
+    requester: Requester | null,
+  ): number {
+    const { fault, stalls, recorder } = this;
+    const { privileged, instruction } = this.translator;
+    const waits = fault.stall && requester !== null;
+    if (waits && (stalls.full || !this.events.writable)) {
+      stalls.holdBack(stream, requester);
+      return STALLED;
+    }
+    const stag = waits ? stalls.add(stream, requester) : NO_STAG;
+    recorder.transaction(fault, stream, substream, frame, offset, access, privileged, instruction, stag);
+    if (waits) return STALLED;
+    return fault.discard && !fault.stall ? DISCARDED : ABORTED;
   }
 
   private forbidden(stream: number, frame: number, offset: number, access: number): number {

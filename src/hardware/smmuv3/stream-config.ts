@@ -1,13 +1,18 @@
 /** An STE as the SMMU uses it, decoded and checked (IHI 0070, 5.2 and 5.2.2). */
+import { EXECUTE, PRIVILEGED } from '../iommu.ts';
 import { GRANULES, stage2StartAllowed } from '../pagetable/granule.ts';
+import { XNX } from '../pagetable/leaf.ts';
 import { TableRoot } from '../pagetable/table-root.ts';
 import type { SmmuSettings } from './settings.ts';
 import { frameAt, get, offsetAt } from './spec/field.ts';
+import { STALL_MODEL_BOTH, STALL_MODEL_STALL, STALL_MODEL_TERMINATE } from './spec/registers.ts';
 import {
   ADDRESS_BITS,
   CONFIG_S1,
   EATS_FULL,
   EATS_SPLIT,
+  OVERRIDE_CLEAR,
+  OVERRIDE_SET,
   S1FMT_4K_L2,
   S1FMT_64K_L2,
   STE,
@@ -31,8 +36,14 @@ export class StreamConfig {
   /** 0b0x incoming, 0b10 clear, 0b11 set. */
   privCfg: number;
   instCfg: number;
-  s2Ptw: boolean;
+  /** The same for access bits: those that stay as they come in, and those that are set. */
+  incomingAccess: number;
+  setAccess: number;
+  /** STE.S1STALLD is 0. */
+  s1MayStall: boolean;
+  /** STE.S2R, or S2S. */
   s2Record: boolean;
+  s2Stall: boolean;
   readonly second: TableRoot;
 
   constructor() {
@@ -48,8 +59,11 @@ export class StreamConfig {
     this.fullAts = false;
     this.privCfg = 0;
     this.instCfg = 0;
-    this.s2Ptw = false;
+    this.incomingAccess = -1;
+    this.setAccess = 0;
+    this.s1MayStall = true;
     this.s2Record = false;
+    this.s2Stall = false;
     this.second = new TableRoot();
   }
 
@@ -65,6 +79,8 @@ export class StreamConfig {
     if (!settings.vmid16 && this.vmid > 0xff && (this.stage1 || this.stage2)) return false;
     this.privCfg = settings.attrPermsOvr ? get(ste, 0, STE.PRIVCFG) : 0;
     this.instCfg = settings.attrPermsOvr ? get(ste, 0, STE.INSTCFG) : 0;
+    this.incomingAccess = ~((overridden(this.privCfg) ? PRIVILEGED : 0) | (overridden(this.instCfg) ? EXECUTE : 0));
+    this.setAccess = (this.privCfg === OVERRIDE_SET ? PRIVILEGED : 0) | (this.instCfg === OVERRIDE_SET ? EXECUTE : 0);
     return (
       this.decodeAts(ste, settings) &&
       (!this.stage1 || this.decodeStage1(ste, settings)) &&
@@ -84,8 +100,9 @@ export class StreamConfig {
 
   private decodeStage1(ste: Uint32Array, settings: SmmuSettings): boolean {
     if (!settings.s1p) return false;
-    // STRW is RES0: there is no EL2 stream world (IDR0.Hyp = 0). Stalls do not exist (STALL_MODEL = 0b01).
-    if (get(ste, 0, STE.S1STALLD) === 1) return false;
+    // STRW is RES0: there is no EL2 stream world (IDR0.Hyp = 0). S1STALLD is for those who can choose.
+    this.s1MayStall = get(ste, 0, STE.S1STALLD) === 0;
+    if (!this.s1MayStall && settings.stallModel !== STALL_MODEL_BOTH) return false;
     this.s1CdMax = get(ste, 0, STE.S1CDMax);
     // 5.2: "0 to SSIDSIZE inclusive, other values are ILLEGAL". Later issues (H.a) ignore the field when SSIDSIZE = 0.
     if (this.s1CdMax > settings.ssidSize) return false;
@@ -101,8 +118,11 @@ export class StreamConfig {
 
   private decodeStage2(ste: Uint32Array, settings: SmmuSettings): boolean {
     if (!settings.s2p) return false;
-    const flags = [STE.S2S, STE.S2HA, STE.S2HD, STE.S2ENDI];
-    if (flags.some((flag) => get(ste, 0, flag) === 1) || get(ste, 0, STE.S2AA64) === 0) return false;
+    if (get(ste, 0, STE.S2ENDI) === 1 || get(ste, 0, STE.S2AA64) === 0) return false;
+    this.s2Stall = get(ste, 0, STE.S2S) === 1;
+    if (settings.stallModel === (this.s2Stall ? STALL_MODEL_TERMINATE : STALL_MODEL_STALL)) return false;
+    if (settings.httu < 1 && get(ste, 0, STE.S2HA) === 1) return false;
+    if (settings.httu < 2 && get(ste, 0, STE.S2HD) === 1) return false;
     const granule = GRANULES[TG0_LOG2[get(ste, 0, STE.S2TG) as 0 | 1 | 2 | 3]];
     if (granule === undefined || !settings.granules.includes((2 ** (granule.log2Bytes - 10)) as 4 | 16 | 64))
       return false;
@@ -116,13 +136,15 @@ export class StreamConfig {
     const reach = granule.log2Bytes === 16 ? outputBits : Math.min(outputBits, 48);
     if (frame >= 2 ** (reach - 12)) return false;
     this.second.configure(granule, 64 - t0sz, level, frame, offsetAt(ste, 0, STE.S2TTB), outputBits, settings.oas);
-    this.second.accessFlagFaults = get(ste, 0, STE.S2AFFD) === 0;
-    this.second.xnx = settings.xnx;
-    this.s2Ptw = get(ste, 0, STE.S2PTW) === 1;
-    this.s2Record = get(ste, 0, STE.S2R) === 1;
+    this.second.configureFlags(get(ste, 0, STE.S2AFFD) === 1, get(ste, 0, STE.S2HA) === 1, get(ste, 0, STE.S2HD) === 1);
+    this.second.xnxBit = settings.xnx ? XNX : 0;
+    this.second.protectsTables = get(ste, 0, STE.S2PTW) === 1;
+    this.s2Record = this.s2Stall || get(ste, 0, STE.S2R) === 1;
     return true;
   }
 }
+
+const overridden = (cfg: number): boolean => cfg === OVERRIDE_CLEAR || cfg === OVERRIDE_SET;
 
 /** S2SL0 to the level it names, or -1 (DDI 0487, VTCR_EL2.SL0: reserved, or beyond what `oas` bits can use). */
 function startLevel(log2Bytes: number, sl0: number, oas: number): number {

@@ -3,16 +3,16 @@
  * what happens and leaves the answer in fields; recording an event or completing an ATS request is the caller's.
  */
 import { EXECUTE, PRIVILEGED, READ, WRITE } from '../iommu.ts';
-import type { TableRoot } from '../pagetable/table-root.ts';
 import {
   MAY_EXECUTE,
   MAY_READ,
   MAY_WRITE,
+  MAY_WRITE_ALL,
   PRIVILEGED_SHIFT,
-  type Vmsav8Walker,
   WALK_ABORT,
   WALK_OK,
-} from '../pagetable/vmsav8.ts';
+} from '../pagetable/leaf.ts';
+import type { Vmsav8Walker } from '../pagetable/vmsav8.ts';
 import type { Configuration } from './configuration.ts';
 import type { ContextConfig } from './context-config.ts';
 import { type Fault, SILENT_ABORT } from './fault.ts';
@@ -37,8 +37,8 @@ const ALL = 0b111111;
 /** Frames of the 64-bit input space, and of what lies below VA[56]. */
 const VA_FRAMES = 2 ** 52;
 const TBI_FRAMES = 2 ** 44;
-/** VA[55] selects TTB1. */
-const UPPER_HALF = 2 ** -43;
+/** VA[55], which selects TTB1. */
+const UPPER_HALF = 2 ** 43;
 
 export class Translator {
   /** Answer of the last call that returned 0. */
@@ -46,9 +46,6 @@ export class Translator {
   outLog2Frames: number;
   /** MAY_* of both stages together, for the privilege of the request. */
   outPermissions: number;
-  /** Attributes of the transaction after STE.{PRIVCFG, INSTCFG}. */
-  privileged: boolean;
-  instruction: boolean;
   /** A cached translation answered, under these tags (-1: none). */
   hit: boolean;
   vmid: number;
@@ -59,6 +56,8 @@ export class Translator {
   private readonly walker: Vmsav8Walker;
   private readonly oasFrames: number;
   private readonly oasLog2Frames: number;
+  /** READ, WRITE, EXECUTE and PRIVILEGED after STE.{PRIVCFG, INSTCFG}. */
+  private access: number;
   /** MAY_* that must be granted; 0 for a request that takes what there is (ATS). */
   private need: number;
   /** The last stream that stage 1 translated, with its configuration, while the caches still hold it. */
@@ -78,11 +77,10 @@ export class Translator {
     this.outFrame = 0;
     this.outLog2Frames = 0;
     this.outPermissions = 0;
-    this.privileged = false;
-    this.instruction = false;
     this.hit = false;
     this.vmid = -1;
     this.asid = -1;
+    this.access = 0;
     this.need = 0;
     this.lastStream = -1;
     this.lastSubstream = -1;
@@ -98,16 +96,23 @@ export class Translator {
       substream === this.lastSubstream &&
       this.configuration.generation === this.lastGeneration
     ) {
-      this.setAttributes(this.lastConfig, access);
-      this.need = this.instruction ? MAY_EXECUTE : access & 3;
+      this.begin(this.lastConfig!, access);
       return this.withStage1(this.lastConfig!, this.lastContext!, frame);
     }
+    this.access = access;
     const config = this.configuration.stream(stream);
-    this.setAttributes(config, access);
     if (config === null) return this.fault.type;
-    // A write is data (13.1.2); a read of an instruction needs execute permission and no other.
-    this.need = this.instruction ? MAY_EXECUTE : access & 3;
+    this.begin(config, access);
     return this.route(config, stream, substream, frame);
+  }
+
+  /** Attributes of the last request after the STE's overrides. A write is data (13.1.2). */
+  get privileged(): boolean {
+    return (this.access & PRIVILEGED) !== 0;
+  }
+
+  get instruction(): boolean {
+    return (this.access & (EXECUTE | WRITE)) === EXECUTE;
   }
 
   /** The last answer passed no stage: the output is the input. */
@@ -117,17 +122,19 @@ export class Translator {
 
   /** The same for an ATS translation request: permissions are reported in `outPermissions`, never missing. */
   request(config: StreamConfig, stream: number, substream: number, frame: number, access: number): number {
-    this.setAttributes(config, access);
+    this.begin(config, access);
     this.need = 0;
     return this.route(config, stream, substream, frame);
   }
 
-  private setAttributes(config: StreamConfig | null, access: number): void {
-    const priv = config === null ? 0 : config.privCfg;
-    const inst = config === null ? 0 : config.instCfg;
-    this.privileged = priv === OVERRIDE_SET || ((access & PRIVILEGED) !== 0 && priv !== OVERRIDE_CLEAR);
-    const incoming = inst === OVERRIDE_SET || ((access & EXECUTE) !== 0 && inst !== OVERRIDE_CLEAR);
-    this.instruction = incoming && (access & WRITE) === 0;
+  /** A read of an instruction needs execute permission and no other. */
+  private begin(config: StreamConfig, access: number): void {
+    this.access = (access & config.incomingAccess) | config.setAccess;
+    this.need = this.instruction ? MAY_EXECUTE : access & (MAY_READ | MAY_WRITE);
+  }
+
+  private get writes(): boolean {
+    return (this.access & WRITE) !== 0;
   }
 
   /** Which stages translate, and with which CD (5.2: Config, S1CDMax, S1DSS). */
@@ -172,12 +179,20 @@ export class Translator {
     this.vmid = config.vmid;
     this.asid = -1;
     const at = this.iotlb.find(config.vmid, STAGE2_ONLY, STAGE2_ONLY, frame);
-    if (at >= 0) return this.cached(at, config, null, frame);
+    if (at >= 0 && !(this.writes && this.iotlb.clean(at))) return this.cached(at, config, null, frame);
     this.hit = false;
     const walker = this.walker;
     const outcome = walker.stage2(config.second, frame);
     if (outcome !== WALK_OK) return this.walkFault2(outcome, config, frame);
-    if (!this.granted(walker.s2Permissions)) return this.fault.second(F_PERMISSION, config, CLASS_IN, frame);
+    let permissions = walker.s2Permissions;
+    if (!this.granted(permissions)) return this.fault.second(F_PERMISSION, config, CLASS_IN, frame);
+    let clean = walker.s2Clean;
+    if (clean && this.writes) {
+      const marked = walker.markDirty2();
+      if (marked !== WALK_OK) return this.walkFault2(marked, config, frame);
+      clean = false;
+    }
+    if (clean) permissions &= ~MAY_WRITE_ALL;
     const log2 = walker.s2Log2Frames;
     const granule = config.second.granule.log2Bytes;
     this.iotlb.fill(
@@ -188,49 +203,58 @@ export class Translator {
       walker.s2Frame,
       frame,
       ALL,
-      walker.s2Permissions,
+      permissions,
       log2,
       walker.s2Level,
       granule,
+      clean,
     );
-    return this.answer(walker.s2Frame, log2, ALL, walker.s2Permissions);
+    return this.answer(walker.s2Frame, log2, ALL, permissions);
   }
 
   private withStage1(config: StreamConfig, context: ContextConfig, frame: number): number {
-    const upper = ((frame * UPPER_HALF) & 1) === 1;
+    const upper = frame >= UPPER_HALF && (Math.floor(frame / UPPER_HALF) & 1) === 1;
     // With TBI, VA[63:56] count as copies of VA[55] (3.4.1): the IOTLB never sees the top byte.
     const va = (upper ? context.tbi1 : context.tbi0) ? withoutTopByte(frame, upper) : frame;
     this.vmid = config.vmid;
     this.asid = context.asid;
     const at = this.iotlb.find(config.vmid, context.asid, context.globalTag, va);
-    if (at >= 0) return this.cached(at, config, context, va);
+    if (at >= 0 && !(this.writes && this.iotlb.clean(at))) return this.cached(at, config, context, va);
+    return this.walk(config, context, upper, va);
+  }
+
+  private walk(config: StreamConfig, context: ContextConfig, upper: boolean, va: number): number {
     this.hit = false;
     const root = upper ? context.upper : context.lower;
     if (root === null) return this.fault.stage1(F_TRANSLATION, context);
     const input = upper ? va - (VA_FRAMES - root.inputFrames) : va;
     if (input < 0 || input >= root.inputFrames) return this.fault.stage1(F_TRANSLATION, context);
-    return this.walk(config, context, root, va, input);
-  }
-
-  private walk(config: StreamConfig, context: ContextConfig, root: TableRoot, va: number, input: number): number {
     const walker = this.walker;
-    const outcome = walker.stage1(root, config.stage2 ? config.second : null, config.s2Ptw, input);
+    const outcome = walker.stage1(root, config.stage2 ? config.second : null, input);
     if (outcome !== WALK_OK) return this.walkFault1(outcome, config, context);
-    const permissions = walker.s1Permissions;
-    if (!this.granted(permissions)) return this.fault.stage1(F_PERMISSION, context);
+    let first = walker.s1Permissions;
+    if (!this.granted(first)) return this.fault.stage1(F_PERMISSION, context);
     let out = walker.s1Frame;
     let log2 = walker.s1Log2Frames;
     let second = ALL;
     if (config.stage2) {
       // A request that stage 1 grants nothing goes no further (3.9.1.2).
-      if (this.need === 0 && this.forPrivilege(permissions) === 0) return this.answer(0, 0, 0, 0);
-      const outcome2 = walker.stage2(config.second, walker.s1Frame);
+      if (this.need === 0 && this.forPrivilege(first) === 0) return this.answer(0, 0, 0, 0);
+      const outcome2 = walker.stage2OfOutput(config.second);
       if (outcome2 !== WALK_OK) return this.walkFault2(outcome2, config, walker.s1Frame);
       second = walker.s2Permissions;
       if (!this.granted(second)) return this.fault.second(F_PERMISSION, config, CLASS_IN, walker.s1Frame);
       out = walker.s2Frame;
       log2 = Math.min(log2, walker.s2Log2Frames);
     }
+    let clean = (walker.s1Clean || walker.s2Clean) && (first & second & MAY_WRITE_ALL) !== 0;
+    if (clean && this.writes && (this.forPrivilege(first & second) & MAY_WRITE) !== 0) {
+      const type = this.markDirty(config, context);
+      if (type !== 0) return type;
+      clean = false;
+    }
+    if (clean && walker.s1Clean) first &= ~MAY_WRITE_ALL;
+    if (clean && walker.s2Clean) second &= ~MAY_WRITE_ALL;
     this.iotlb.fill(
       config.vmid,
       walker.s1Global ? context.globalTag : context.asid,
@@ -238,13 +262,28 @@ export class Translator {
       log2,
       out,
       walker.s1Frame,
-      permissions,
+      first,
       second,
       walker.s1Log2Frames,
       walker.s1Level,
       root.granule.log2Bytes,
+      clean,
     );
-    return this.answer(out, log2, permissions, second);
+    return this.answer(out, log2, first, second);
+  }
+
+  /** A write that both stages permit is recorded in their leaves (3.13.5). Returns 0, or the fault's type. */
+  private markDirty(config: StreamConfig, context: ContextConfig): number {
+    const walker = this.walker;
+    if (walker.s1Clean) {
+      const outcome = walker.markDirty1(config.stage2 ? config.second : null);
+      if (outcome !== WALK_OK) return this.walkFault1(outcome, config, context);
+    }
+    if (walker.s2Clean) {
+      const outcome = walker.markDirty2();
+      if (outcome !== WALK_OK) return this.walkFault2(outcome, config, walker.s1Frame);
+    }
+    return 0;
   }
 
   /** Judges by the entry alone: what memory says now does not matter until the entry is invalidated. */
@@ -252,9 +291,11 @@ export class Translator {
     const iotlb = this.iotlb;
     this.hit = true;
     const first = iotlb.s1Permissions(at);
-    if (context !== null && !this.granted(first)) return this.fault.stage1(F_PERMISSION, context);
     const second = iotlb.s2Permissions(at);
-    if (!this.granted(second)) return this.fault.second(F_PERMISSION, config, CLASS_IN, iotlb.ipaFrame(at, frame));
+    if (!this.granted(first & second)) {
+      if (context !== null && !this.granted(first)) return this.fault.stage1(F_PERMISSION, context);
+      return this.fault.second(F_PERMISSION, config, CLASS_IN, iotlb.ipaFrame(at, frame));
+    }
     return this.answer(iotlb.outputFrame(at, frame), iotlb.log2Frames(at), first, second);
   }
 
@@ -279,7 +320,8 @@ export class Translator {
       const { faultInStage2, fetchFrame, fetchOffset } = walker;
       return this.fault.walkAbort(F_WALK_EABT, faultInStage2, CLASS_TT, fetchFrame, fetchOffset);
     }
-    if (walker.faultInStage2) return this.fault.second(WALK_EVENT[outcome]!, config, CLASS_TT, walker.faultFrame);
+    if (walker.faultInStage2)
+      return this.fault.second(WALK_EVENT[outcome]!, config, CLASS_TT, walker.faultFrame, walker.faultWrite);
     return this.fault.stage1(WALK_EVENT[outcome]!, context);
   }
 
@@ -299,7 +341,7 @@ export function withoutTopByte(frame: number, upper: boolean): number {
 
 /**
  * R, W and Exe of an ATS completion (13.7.1) from the `permissions` of the translation. Execute comes with read only, and
- * only when asked for; so does write, which is left to us without HTTU. INSTCFG decides what a read needs.
+ * only when asked for; so does write, as only a request for it (NW = 0) marks a page dirty. INSTCFG decides what a read needs.
  */
 export function atsPermissions(permissions: number, access: number, instCfg: number): number {
   const readable = (permissions & (instCfg === OVERRIDE_SET ? MAY_EXECUTE : MAY_READ)) !== 0;

@@ -18,6 +18,7 @@ export class AccessFile implements OpenFile {
   readonly access: Access;
   nextId: number;
   private items: PinnedItem[];
+  private open: boolean;
 
   constructor(pins: boolean, create: (unmapped: UnmapListener) => Access) {
     this.device = null;
@@ -26,6 +27,7 @@ export class AccessFile implements OpenFile {
     this.pins = pins;
     this.nextId = 0;
     this.items = [];
+    this.open = true;
     this.access = create((start, length) => this.unmapped(start, length));
   }
 
@@ -61,6 +63,8 @@ export class AccessFile implements OpenFile {
   }
 
   release(): void {
+    if (!this.open) return;
+    this.open = false;
     this.unmapped(0n, U64_MAX);
     this.access.close();
   }

@@ -1,5 +1,5 @@
 /** CREATE_ACCESS and what is done with an access: it is named by its descriptor, not by its ID. */
-import { fail } from '../../abi/errno.ts';
+import { Errno, fail } from '../../abi/errno.ts';
 import * as abi from '../../abi/iommufd-test.ts';
 import { mayFail } from '../../drivers/failure-points.ts';
 import { Access } from '../access.ts';
@@ -7,6 +7,7 @@ import type { Command } from '../command.ts';
 import { openDescriptor } from '../descriptor.ts';
 import { hex } from '../format.ts';
 import { Ioas } from '../ioas.ts';
+import { nthArea } from '../nth-area.ts';
 import { PAGE_BYTES } from '../pages.ts';
 import { readUser, writeUser } from '../user-memory.ts';
 import { AccessFile } from './access-file.ts';
@@ -42,10 +43,15 @@ export const createAccess: Operation = async (command, { id }, payload) => {
     file.release();
     throw error;
   }
-  await openDescriptor(caller, file, (fd) => {
-    c.outAccessFd = fd;
-    command.respond();
-  });
+  try {
+    await openDescriptor(caller, file, (fd) => {
+      c.outAccessFd = fd;
+      command.respond();
+    });
+  } catch (error) {
+    // Unlike for its other descriptors, a kernel does not say here which resource has run out.
+    throw error instanceof Errno && error.code === 'EMFILE' ? fail('ENOMEM', error.reason) : error;
+  }
 };
 
 export const accessReplaceIoas: Operation = (command, { id }, payload) => {
@@ -59,7 +65,7 @@ export const accessPages: Operation = (command, { id }, payload) => {
   checkFlags(c.flags, abi.MOCK_FLAGS_ACCESS_WRITE | abi.MOCK_FLAGS_ACCESS_SYZ);
   const file = accessFile(command, id);
   if (!file.pins) throw fail('EOPNOTSUPP', `access ${id} was created without NEEDS_PIN_PAGES`);
-  const iova = c.flags & abi.MOCK_FLAGS_ACCESS_SYZ ? nthArea(file, c.iova) : c.iova;
+  const iova = c.flags & abi.MOCK_FLAGS_ACCESS_SYZ ? nthArea(file.access.areas, c.iova) : c.iova;
   file.access.pin(iova, c.length, (c.flags & abi.MOCK_FLAGS_ACCESS_WRITE) !== 0);
   try {
     mayFail('an item of an access');
@@ -100,13 +106,6 @@ export const accessRw: Operation = (command, { id }, payload) => {
   mayFail('a buffer');
   const bytes = new Uint8Array(Number(c.length));
   if (write) readUser(memory, c.uptr, bytes);
-  file.access.copy(c.flags & abi.MOCK_FLAGS_ACCESS_SYZ ? nthArea(file, c.iova) : c.iova, bytes, write);
+  file.access.copy(c.flags & abi.MOCK_FLAGS_ACCESS_SYZ ? nthArea(file.access.areas, c.iova) : c.iova, bytes, write);
   if (!write) writeUser(memory, c.uptr, bytes);
 };
-
-/** For fuzzers, an IOVA is a number of an area (low half) and an offset in it; 0 when there is no such area. */
-function nthArea({ access }: AccessFile, iova: bigint): bigint {
-  let nth = Number(iova & 0xffff_ffffn);
-  for (const area of access.areas) if (nth-- === 0) return area.start + (iova >> 32n);
-  return 0n;
-}

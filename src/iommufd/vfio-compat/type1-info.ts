@@ -7,18 +7,18 @@ import type { IoPageTable } from '../io-pagetable.ts';
 import { PAGE_BYTES } from '../pages.ts';
 import { max } from '../u64.ts';
 import { readUser, writeUser } from '../user-memory.ts';
-import type { FindIoas } from './type1.ts';
+import { compatIoas } from './compat-ioas.ts';
 
 const OLDEST_SIZE = vfio.Type1Info.end('iovaPgsizes');
 /** Of `next` in the header of a capability. */
 const NEXT = vfio.Type1InfoDmaAvail.fields.next;
 
-export function getInfo(findIoas: FindIoas, context: IommufdContext, memory: ProcessMemory, address: bigint): number {
+export function getInfo(context: IommufdContext, memory: ProcessMemory, address: bigint): number {
   const info = new vfio.Type1Info();
   readUser(memory, address, info.bytes.subarray(0, OLDEST_SIZE));
   const room = info.argsz;
   if (room < OLDEST_SIZE) throw fail('EINVAL', `argsz ${room} is less than ${OLDEST_SIZE}`);
-  const { table } = findIoas(context);
+  const { table } = compatIoas(context);
   const capabilities = [dmaAvailable(), iovaRanges(table)];
 
   // Only capabilities that fit are written; argsz then tells what all of them need.

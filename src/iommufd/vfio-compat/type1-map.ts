@@ -7,35 +7,30 @@ import type { IommufdContext } from '../context.ts';
 import type { ClientProcess } from '../file.ts';
 import { hex } from '../format.ts';
 import type { IoPageTable } from '../io-pagetable.ts';
-import { pieceOf } from '../pages.ts';
 import { readUser, writeUser } from '../user-memory.ts';
-import type { FindIoas } from './type1.ts';
+import { userPiece } from '../user-piece.ts';
+import { compatIoas } from './compat-ioas.ts';
+import { registerPiece } from './register-pages.ts';
 
-export function mapDma(findIoas: FindIoas, context: IommufdContext, caller: ClientProcess, address: bigint): number {
-  const { memory } = caller;
+export function mapDma(context: IommufdContext, caller: ClientProcess, address: bigint): number {
   const map = new vfio.Type1DmaMap();
-  readUser(memory, address, map.bytes);
+  readUser(caller.memory, address, map.bytes);
   checkHeader(map, vfio.Type1DmaMap.size, vfio.VFIO_DMA_MAP_FLAG_READ | vfio.VFIO_DMA_MAP_FLAG_WRITE);
   const readable = map.flags & vfio.VFIO_DMA_MAP_FLAG_READ ? PROT_READ : 0;
   const writable = map.flags & vfio.VFIO_DMA_MAP_FLAG_WRITE ? PROT_WRITE : 0;
-  const { table } = findIoas(context);
-  const { pinned } = context.host;
-  const charge = context.charge(caller);
-  const piece = pieceOf(
-    { pinned, kind: 'user', source: memory, writable: writable !== 0, charge },
-    map.vaddr,
-    map.size,
-  );
+  const { table } = compatIoas(context);
+  const registers = context.mapsRegisters ? registerPiece(context, caller, map.vaddr, map.size) : null;
+  const piece = registers ?? userPiece(context, caller, map.vaddr, map.size, writable !== 0);
   table.mapNew(piece, map.iova, readable | writable);
   return 0;
 }
 
 /** The bytes that were unmapped are told even when the rest is refused. */
-export function unmapDma(findIoas: FindIoas, context: IommufdContext, memory: ProcessMemory, address: bigint): number {
+export function unmapDma(context: IommufdContext, memory: ProcessMemory, address: bigint): number {
   const unmap = new vfio.Type1DmaUnmap();
   readUser(memory, address, unmap.bytes);
   checkHeader(unmap, vfio.Type1DmaUnmap.size, vfio.VFIO_DMA_UNMAP_FLAG_ALL);
-  const { table } = findIoas(context);
+  const { table } = compatIoas(context);
   const { iova, size, flags } = unmap;
   const all = (flags & vfio.VFIO_DMA_UNMAP_FLAG_ALL) !== 0;
   if (all && (iova || size)) throw fail('EINVAL', `iova ${hex(iova)} and size ${hex(size)} must be 0 to unmap all`);
@@ -50,6 +45,9 @@ export function unmapDma(findIoas: FindIoas, context: IommufdContext, memory: Pr
   } finally {
     unmap.size = unmapped;
     writeUser(memory, address, unmap.bytes);
+  }
+  if (!all && unmapped === 0n && !context.dialect.behaviour.type1UnmapsNothing) {
+    throw fail('ENOENT', `nothing is mapped in the ${hex(size)} bytes from ${hex(iova)}`);
   }
   return 0;
 }

@@ -4,7 +4,7 @@ import * as vfio from '../../abi/vfio-type1.ts';
 import type { IommufdContext } from '../context.ts';
 import type { ClientProcess } from '../file.ts';
 import { hex } from '../format.ts';
-import type { Ioas } from '../ioas.ts';
+import { compatIoas } from './compat-ioas.ts';
 import { getInfo } from './type1-info.ts';
 import { mapDma, unmapDma } from './type1-map.ts';
 
@@ -15,9 +15,9 @@ const HANDLERS: ReadonlyMap<number, Type1Handler> = new Map<number, Type1Handler
   [vfio.VFIO_GET_API_VERSION, () => vfio.VFIO_API_VERSION],
   [vfio.VFIO_CHECK_EXTENSION, (context, _caller, arg) => checkExtension(context, arg)],
   [vfio.VFIO_SET_IOMMU, (context, _caller, arg) => setIommu(context, arg)],
-  [vfio.VFIO_IOMMU_GET_INFO, (context, caller, arg) => getInfo(compatIoas, context, caller.memory, arg)],
-  [vfio.VFIO_IOMMU_MAP_DMA, (context, caller, arg) => mapDma(compatIoas, context, caller, arg)],
-  [vfio.VFIO_IOMMU_UNMAP_DMA, (context, caller, arg) => unmapDma(compatIoas, context, caller.memory, arg)],
+  [vfio.VFIO_IOMMU_GET_INFO, (context, caller, arg) => getInfo(context, caller.memory, arg)],
+  [vfio.VFIO_IOMMU_MAP_DMA, (context, caller, arg) => mapDma(context, caller, arg)],
+  [vfio.VFIO_IOMMU_UNMAP_DMA, (context, caller, arg) => unmapDma(context, caller.memory, arg)],
 ]);
 
 /** ENOTTY for a number that is none of the type 1 IOMMU. */
@@ -26,14 +26,6 @@ export function type1Ioctl(context: IommufdContext, caller: ClientProcess, comma
   if (!handler) throw fail('ENOTTY', `${hex(command)} is no command of iommufd`);
   return handler(context, caller, arg);
 }
-
-/** How the commands get at the IOAS, at the point where a kernel looks for it. */
-export type FindIoas = (context: IommufdContext) => Ioas;
-
-const compatIoas: FindIoas = ({ vfioIoas }) => {
-  if (!vfioIoas) throw fail('ENODEV', 'no IOAS is set for VFIO compatibility');
-  return vfioIoas;
-};
 
 /** @returns 1 when there is such an extension, else 0 */
 function checkExtension(context: IommufdContext, extension: bigint): number {

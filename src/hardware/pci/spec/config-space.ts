@@ -64,6 +64,12 @@ export const ATS_CONTROL_ENABLE = 0x8000;
 
 /** PRI: control at +4, status at +6, outstanding capacity +8, outstanding allocation +12. */
 export const PRI_BYTES = 16;
+export const PRI_CONTROL_ENABLE = 0x0001;
+export const PRI_CONTROL_RESET = 0x0002;
+export const PRI_STATUS_FAILURE = 0x0001;
+export const PRI_STATUS_UNEXPECTED = 0x0002;
+export const PRI_STATUS_STOPPED = 0x0100;
+export const PRI_STATUS_PASID_REQUIRED = 0x8000;
 /** PASID: capability at +4 (width in 12:8), control at +6. */
 export const PASID_BYTES = 8;
 export const PASID_CONTROL_ENABLE = 0x0001;

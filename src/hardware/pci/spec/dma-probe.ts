@@ -1,6 +1,7 @@
 /**
  * A device of this project: single DMA reads and writes on command, with any PASID. Registers of BAR0; facts only.
- * Write IOVA, PASID, LENGTH (and DATA for a write), then COMMAND; STATUS tells at once how it ended.
+ * Write IOVA, PASID, LENGTH (and DATA for a write), then COMMAND; STATUS tells at once how it ended, or that it waits:
+ * for the end of a stall, or for the answer to a page request. Until then COMMAND takes nothing.
  */
 import type { Register } from './register.ts';
 
@@ -23,6 +24,7 @@ export const STATUS_DONE = 1;
 export const STATUS_REFUSED = 2;
 /** Unknown command, or a length that is not 1..DATA_BYTES. */
 export const STATUS_INVALID = 3;
+export const STATUS_WAITING = 4;
 
 export const PROBE_REGISTERS: readonly Register[] = [
   { name: 'MAGIC', offset: 0x00, bytes: 4, reset: BigInt(PROBE_MAGIC) },

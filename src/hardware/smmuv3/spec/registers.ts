@@ -234,9 +234,12 @@ export const MSI_EVENTQ_ABT_ERR = 1 << 5;
 export const MSI_PRIQ_ABT_ERR = 1 << 6;
 export const MSI_GERROR_ABT_ERR = 1 << 7;
 
-/** IDR0.TTF, IDR0.TTENDIAN, IDR0.STALL_MODEL, STRTAB_BASE_CFG.FMT values in use. */
+/** IDR0.TTF, IDR0.HTTU, IDR0.TTENDIAN, IDR0.STALL_MODEL, STRTAB_BASE_CFG.FMT values in use. */
 export const TTF_AARCH64 = 0b10;
+export const HTTU_ACCESS_DIRTY = 0b10;
 export const TTENDIAN_LITTLE = 0b10;
+export const STALL_MODEL_BOTH = 0b00;
 export const STALL_MODEL_TERMINATE = 0b01;
+export const STALL_MODEL_STALL = 0b10;
 export const FMT_LINEAR = 0b00;
 export const FMT_2LEVEL = 0b01;

@@ -10,19 +10,14 @@ export interface Unsupported {
 
 export const UNSUPPORTED: readonly Unsupported[] = [
   {
-    feature: 'Stall fault model (CD.S, STE.S2S, CMD_RESUME, CMD_STALL_TERM)',
-    shownBy: 'IDR0.STALL_MODEL = 0b01',
-    answer: 'C_BAD_CD, C_BAD_STE, CERROR_ILL; other settings are refused',
+    feature: 'Suppression of equal stall records, early retry of stalled transactions',
+    shownBy: '-',
+    answer: 'allowed not to be done, and not done',
   },
   {
-    feature: 'RAZ/WI termination (CD.A = 0)',
-    shownBy: 'IDR0.TERM_MODEL = 1',
-    answer: 'C_BAD_CD; other settings are refused',
-  },
-  {
-    feature: 'Hardware update of access flag and dirty state (HTTU)',
-    shownBy: 'IDR0.HTTU = 0',
-    answer: 'CD.HA, CD.HD: C_BAD_CD; STE.S2HA, S2HD: C_BAD_STE',
+    feature: 'Hardware update of the access flag in table descriptors (HAFT)',
+    shownBy: 'IDR0.HTTU at most 0b10',
+    answer: 'fields are RES0',
   },
   {
     feature: 'AArch32 tables (VMSAv8-32 LPAE)',

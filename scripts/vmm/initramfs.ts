@@ -1,0 +1,52 @@
+/** The guest's initial root file system: busybox, the kernel modules of the NVMe driver, and guest-init.sh. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { type ArchiveEntry, cpioArchive } from './cpio.ts';
+
+/**
+ * @param busybox a static busybox of the guest's architecture
+ * @param modules folder of the guest kernel's modules (lib/modules/RELEASE), or null when the driver is built in
+ */
+export function initramfs(busybox: string, modules: string | null): Buffer {
+  const files = modules === null ? [] : withDependencies(modules, 'nvme');
+  const order = files.map((file) => basename(file)).join('\n');
+  const entries: ArchiveEntry[] = [
+    { path: 'init', bytes: readFileSync(join(import.meta.dirname, 'guest-init.sh')), executable: true },
+    { path: 'bin/busybox', bytes: readFileSync(busybox), executable: true },
+    { path: 'modules/order', bytes: Buffer.from(`${order}\n`) },
+    ...files.map((file) => ({ path: `modules/${basename(file)}`, bytes: readFileSync(file) })),
+  ];
+  return gzipSync(cpioArchive(entries), { level: 1 });
+}
+
+/** The files of module `name` and of all that it depends on, in the order in which they can be inserted. */
+function withDependencies(folder: string, name: string): string[] {
+  const paths = new Map(moduleFiles(folder).map((file) => [moduleName(file), file]));
+  const order: string[] = [];
+  const add = (module: string): void => {
+    const file = paths.get(module);
+    if (!file)
+      throw new Error(`module ${module} is not in ${folder}, which should be lib/modules/RELEASE of the guest`);
+    if (order.includes(file)) return;
+    for (const needed of dependencies(file)) add(needed);
+    order.push(file);
+  };
+  add(name);
+  return order;
+}
+
+function moduleFiles(folder: string): string[] {
+  const names = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+  return names.filter((name) => name.endsWith('.ko')).map((name) => join(folder, name));
+}
+
+const moduleName = (file: string): string => basename(file, '.ko').replaceAll('-', '_');
+
+/** From the module's own information section: zero-terminated "key=value" strings. */
+function dependencies(file: string): string[] {
+  const bytes = readFileSync(file);
+  const start = bytes.indexOf('\0depends=') + '\0depends='.length;
+  const list = bytes.toString('latin1', start, bytes.indexOf(0, start));
+  return list === '' ? [] : list.split(',').map((name) => name.replaceAll('-', '_'));
+}

@@ -1,0 +1,58 @@
+/**
+ * BARs that programs have mapped through one file of a device. A mapping keeps the file, and so the device, until it is
+ * gone, as it does in kernels.
+ */
+import { fail } from '../abi/errno.ts';
+import { VFIO_PCI_ROM_REGION_INDEX } from '../abi/vfio.ts';
+import type { Mapping } from '../iommufd/file.ts';
+import type { VfioDevice } from './device.ts';
+import { accessRegisters, REGION_SHIFT, regionBytes } from './regions.ts';
+import type { VirtualConfig } from './virtual-config.ts';
+
+const PAGE = 4096;
+const MAP_SHARED = 1;
+
+export class BarMappings {
+  private readonly present: Set<Mapping>;
+  private readonly onEnd: () => void;
+
+  /** @param onEnd called when a mapping has gone */
+  constructor(onEnd: () => void) {
+    this.present = new Set();
+    this.onEnd = onEnd;
+  }
+
+  /** Registers behind a BAR, the MSI-X table included. EINVAL for anything else, and for a private mapping. */
+  map(device: VfioDevice, config: VirtualConfig, length: bigint, flags: number, position: bigint): Mapping {
+    const { fn } = device;
+    const index = Number(position >> REGION_SHIFT);
+    const size = index < VFIO_PCI_ROM_REGION_INDEX && device.barsMappable ? regionBytes(fn, index) : 0;
+    const start = Number(position - (BigInt(index) << REGION_SHIFT));
+    const bytes = Math.ceil(Number(length) / PAGE) * PAGE;
+    if (!(flags & MAP_SHARED)) throw fail('EINVAL', `flags 0x${flags.toString(16)}: a BAR can only be mapped shared`);
+    if (start + bytes > size) {
+      throw fail('EINVAL', `${bytes} bytes at ${start} are not within the ${size} mappable bytes of region ${index}`);
+    }
+    const mapping: Mapping = {
+      region: { bytes: new Uint8Array() },
+      registers: {
+        name: `${fn.name} BAR${index}`,
+        length: bytes,
+        load: (offset, into) => accessRegisters(fn, config, start + offset).read(into),
+        store: (offset, from) => accessRegisters(fn, config, start + offset).write(from),
+      },
+      inUse: null,
+      ended: () => {
+        if (this.present.delete(mapping)) this.onEnd();
+      },
+    };
+    this.present.add(mapping);
+    return mapping;
+  }
+
+  /** Whether any is left; notices those that have gone. */
+  get inUse(): boolean {
+    for (const mapping of this.present) if (mapping.inUse?.() === false) this.present.delete(mapping);
+    return this.present.size > 0;
+  }
+}

@@ -1,0 +1,17 @@
+import './struct-size.ts';
+import './ioas.ts';
+import './ioas-map.ts';
+import './ioas-copy.ts';
+import './map-file.ts';
+import './option.ts';
+import './hwpt.ts';
+import './hw-info.ts';
+import './fault-queue.ts';
+import './viommu.ts';
+import './attach.ts';
+import './access.ts';
+import './type1.ts';
+import './descriptors.ts';
+import './smmuv3.ts';
+import './viommu-v2.ts';
+import './vfio-device.ts';

@@ -1,0 +1,194 @@
+/** Programs on the engine in this process. */
+import { dialect } from '../../src/abi/dialects.ts';
+import { Errno, fail } from '../../src/abi/errno.ts';
+import type { UserMemory } from '../../src/client/index.ts';
+import { Machine } from '../../src/host/machine.ts';
+import { parseMachine } from '../../src/host/machine-description.ts';
+import { MockMachine } from '../../src/host/mock-machine.ts';
+import { preset } from '../../src/host/presets.ts';
+import type { OpenFile } from '../../src/iommufd/file.ts';
+import { BufferMemory, FakeFile, LimitedAccount, TestProcess } from '../../src/iommufd/testing.ts';
+import type { Mapped, Need, Program } from './program.ts';
+
+const PAGE = 4096;
+const MEMORY_BYTES = 0x20_0000;
+const MEMORY_BASE = 0x20_0000_0000;
+const FIRST_MEMFD = 1000;
+const EBADF = -9;
+
+type ServedMachine = Machine | MockMachine;
+
+export interface EngineChoice {
+  readonly machine: string;
+  readonly abi: string;
+}
+
+/** Makes programs, one after the other, on one machine. */
+export function engine({ machine: name, abi }: EngineChoice): () => Program {
+  let machine = makeMachine(name, abi);
+  let pid = 100;
+  return () => {
+    // What a failed case left behind is not for the next one.
+    if (leftovers(machine).length) machine = makeMachine(name, abi);
+    return new EngineProgram(machine, pid++);
+  };
+}
+
+function makeMachine(name: string, abi: string): ServedMachine {
+  if (name === 'mock') return new MockMachine({ dialect: dialect(abi) });
+  return new Machine(parseMachine(preset(name).machine), { dialect: dialect(abi) });
+}
+
+const leftovers = (machine: ServedMachine): string[] =>
+  Object.entries(machine.leftovers())
+    .filter(([, count]) => count !== 0)
+    .map(([resource, count]) => `${count} ${resource}`);
+
+/** The errnos of what was refused, for whoever wants to know where they come from. */
+export const refusals: Errno[] = [];
+
+class EngineProgram implements Program {
+  readonly has: ReadonlySet<Need>;
+  private readonly machine: ServedMachine;
+  private readonly process: TestProcess;
+  private used: number;
+
+  constructor(machine: ServedMachine, pid: number) {
+    this.machine = machine;
+    this.process = new TestProcess(new BufferMemory(MEMORY_BASE, MEMORY_BYTES, `program ${pid}`), pid);
+    this.used = 0;
+    const devices: Need[] = machine instanceof MockMachine ? ['mock'] : ['smmuv3'];
+    const release: Need = machine.dialect.name === 'viommu-v2' ? 'viommu-v2' : 'linux-7.1';
+    this.has = new Set([...devices, release, 'limits']);
+  }
+
+  open(path: string, flags: number): number {
+    return this.refusable(() => {
+      const { machine, process } = this;
+      const file = machine instanceof MockMachine ? machine.open(path, flags, process) : machine.open(path);
+      return process.openFd(file) as number;
+    });
+  }
+
+  close(fd: number): number {
+    const { memoryFiles } = this.process;
+    if (!memoryFiles.delete(fd)) this.process.closeFd(fd);
+    this.machine.settle();
+    return 0;
+  }
+
+  async ioctl(fd: number, command: number, argument: bigint): Promise<number> {
+    const file = this.process.fileOf(fd);
+    if (!file) return EBADF;
+    try {
+      return await file.ioctl(this.process, command, argument);
+    } catch (error) {
+      return refused(error);
+    } finally {
+      this.machine.settle();
+    }
+  }
+
+  read(fd: number, address: bigint, count: number): number {
+    return this.onFile(fd, (file) => file.read(this.process, address, count, null));
+  }
+
+  write(fd: number, address: bigint, count: number): number {
+    return this.onFile(fd, (file) => file.write(this.process, address, count, null));
+  }
+
+  pread(fd: number, address: bigint, count: number, position: bigint): number {
+    return this.onFile(fd, (file) => file.read(this.process, address, count, position));
+  }
+
+  pwrite(fd: number, address: bigint, count: number, position: bigint): number {
+    return this.onFile(fd, (file) => file.write(this.process, address, count, position));
+  }
+
+  allocate(length: number): UserMemory {
+    const start = this.used;
+    this.used += Math.ceil(length / PAGE) * PAGE;
+    if (this.used > MEMORY_BYTES - PAGE) throw new Error('the program has no memory left');
+    return this.at(start, length);
+  }
+
+  release(): void {}
+
+  readOnly(bytes: Uint8Array): UserMemory {
+    const memory = this.allocate(bytes.length);
+    memory.bytes.set(bytes);
+    this.process.memory.protect(Number(memory.address), PAGE);
+    return memory;
+  }
+
+  edge(length: number): UserMemory {
+    return this.at(MEMORY_BYTES - length, length);
+  }
+
+  memfd(): number {
+    const { memoryFiles } = this.process;
+    const fd = FIRST_MEMFD + memoryFiles.size;
+    memoryFiles.set(fd, new FakeFile());
+    return fd;
+  }
+
+  mmap(fd: number, length: number, protection: number, flags: number, offset: bigint): Mapped {
+    let unmap = (): void => {};
+    const result = this.onFile(fd, (file) => {
+      const mapping = file.mmap(this.process, BigInt(length), protection, flags, offset);
+      unmap = () => mapping.ended();
+      return 0;
+    });
+    return { result, unmap };
+  }
+
+  poll(fd: number): number {
+    return this.process.fileOf(fd)!.pollMask;
+  }
+
+  async withoutDescriptors<T>(call: () => Promise<T>): Promise<T> {
+    this.process.onOpen = () => {
+      throw fail('EMFILE', 'no descriptor is left');
+    };
+    try {
+      return await call();
+    } finally {
+      this.process.onOpen = null;
+    }
+  }
+
+  limit(pages: number): void {
+    this.process.account = new LimitedAccount(pages);
+  }
+
+  end(): readonly string[] {
+    for (const fd of [...this.process.files.keys()]) this.close(fd);
+    return leftovers(this.machine);
+  }
+
+  private at(start: number, length: number): UserMemory {
+    const { base, bytes } = this.process.memory;
+    return { address: BigInt(base + start), bytes: bytes.subarray(start, start + length) };
+  }
+
+  private onFile(fd: number, call: (file: OpenFile) => number): number {
+    const file = this.process.fileOf(fd);
+    return file ? this.refusable(() => call(file)) : EBADF;
+  }
+
+  private refusable(call: () => number): number {
+    try {
+      return call();
+    } catch (error) {
+      return refused(error);
+    } finally {
+      this.machine.settle();
+    }
+  }
+}
+
+function refused(error: unknown): number {
+  if (!(error instanceof Errno)) throw error;
+  refusals.push(error);
+  return -error.errno;
+}

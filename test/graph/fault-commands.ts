@@ -1,0 +1,116 @@
+/** Fault queues: made, filled by devices, read and answered through their descriptors. */
+import * as uapi from '../../src/abi/iommufd.ts';
+import * as test from '../../src/abi/iommufd-test.ts';
+import { type Command, caller } from './command.ts';
+import type { FaultQueue } from './model.ts';
+
+const { size: RECORD } = uapi.HwptPgfault;
+
+export const faultQueueAlloc: Command = (world, pick) => {
+  const by = caller(world, pick);
+  if (!by || !world.speaks('IOMMU_FAULT_QUEUE_ALLOC') || by.context.all('fault-queue').length >= 3) return null;
+  const { context, process } = by;
+  const id = context.freeId();
+  let [answer, fd] = [0, 0];
+  return {
+    text: 'FAULT_QUEUE_ALLOC',
+    expected: '',
+    undone: true,
+    call: async () => {
+      const { IOMMU_FAULT_QUEUE_ALLOC: number, FaultAlloc: layout } = uapi;
+      const { errno, s } = await world.ioctl(process, context.engine, number, layout, {});
+      [answer, fd] = [s.outFaultId, s.outFaultFd];
+      return errno;
+    },
+    apply: () => {
+      if (answer !== id) throw new Error(`ID ${answer}, not ${id}`);
+      const queue: FaultQueue = { kind: 'fault-queue', id, context, pending: [], delivered: new Map() };
+      world.opened(process, fd, context.add(queue));
+    },
+  };
+};
+
+export const triggerIopf: Command = (world, pick) => {
+  const by = caller(world, pick);
+  const devices = by?.context.all('device') ?? [];
+  const faulting = devices.filter(({ attached }) => [...attached.values()].some(({ fault }) => fault));
+  const device = pick.of(pick.oneIn(4) ? devices : faulting);
+  if (!by || !device || !world.isMock) return null;
+  const { context, process } = by;
+  const pasid = pick.from([0, 1, 2]);
+  const alone = device.attached.get(0);
+  const at = device.attached.has(pasid) ? pasid : 0;
+  const hwpt =
+    pasid && !device.attached.has(pasid) && alone?.kind !== 'hwpt-nested' ? undefined : device.attached.get(at);
+  return {
+    text: `TRIGGER_IOPF of device ${device.id}, PASID ${pasid}`,
+    expected: '',
+    call: async () => {
+      const { IOMMU_TEST_OP_TRIGGER_IOPF: op, TestTriggerIopf: layout } = test;
+      return (await world.test(process, context, op, 0, layout, { devId: device.id, pasid, grpid: 1, perm: 1 })).errno;
+    },
+    apply: () => void hwpt?.fault?.pending.push({ device, hwpt, pasid: at }),
+  };
+};
+
+/** Poll tells whether there is something; a read gives all of it. */
+export const faultRead: Command = (world, pick) => {
+  const all = world.descriptorsOf('fault-queue');
+  const descriptor = pick.of(pick.oneIn(4) ? all : all.filter(({ what }) => what.pending.length));
+  if (!descriptor) return null;
+  const { process, file, what: queue } = descriptor;
+  const room = pick.oneIn(3) ? 1 : 8;
+  let bytes = 0;
+  return {
+    text: `read of fault queue ${queue.id}`,
+    expected: '',
+    call: () =>
+      world.errnoOf(() => {
+        const readable = (file.pollMask & 1) !== 0;
+        if (readable !== queue.pending.length > 0) throw new Error(`poll says ${readable}`);
+        bytes = file.read(process, BigInt(process.scratch), room * RECORD, null);
+      }),
+    apply: () => {
+      const read = queue.pending.splice(0, room);
+      if (bytes !== read.length * RECORD) throw new Error(`${bytes} bytes read of ${read.length} requests`);
+      for (const [n, request] of read.entries()) {
+        const record = new uapi.HwptPgfault(new Uint8Array(RECORD));
+        process.memory.read(process.scratch + n * RECORD, record.bytes);
+        let cookie = 1;
+        while (queue.delivered.has(cookie)) cookie++;
+        queue.delivered.set(cookie, request);
+        if (record.cookie !== cookie || record.devId !== request.device.id) throw new Error(`record ${record.bytes}`);
+      }
+    },
+  };
+};
+
+export const faultRespond: Command = (world, pick) => {
+  const descriptor = pick.of(world.descriptorsOf('fault-queue'));
+  if (!descriptor) return null;
+  const { process, file, what: queue } = descriptor;
+  const known = pick.of([...queue.delivered.keys()]);
+  if (known === undefined && !pick.oneIn(8)) return null;
+  return {
+    text: `write of cookie ${known} to fault queue ${queue.id}`,
+    expected: known === undefined ? 'EINVAL' : '',
+    call: () => {
+      const response = Object.assign(new uapi.HwptPageResponse(), { cookie: known ?? 77, code: pick.below(2) });
+      return world.errnoOf(() => file.write(process, process.put(response.bytes), response.bytes.length, null));
+    },
+    apply: () => void queue.delivered.delete(known!),
+  };
+};
+
+/** vEVENTQs and VIRQs: a read gives records or nothing, and changes no graph. */
+export const eventRead: Command = (world, pick) => {
+  const descriptor = pick.of(world.descriptorsOf('veventq', 'virq'));
+  if (!descriptor) return null;
+  const { process, file } = descriptor;
+  return {
+    text: `read of ${descriptor.what.kind} ${descriptor.what.id}`,
+    expected: '',
+    call: () => world.errnoOf(() => file.read(process, BigInt(process.scratch), 256, null)),
+    apply: () => {},
+  };
+};

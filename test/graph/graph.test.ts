@@ -1,0 +1,60 @@
+/**
+ * The object graph as a state machine: random sequences of all commands, good and bad, on a machine with the mock driver
+ * and on machines with SMMUs. Every answer is the one that the kernel's rules give, and after each step the engine has what
+ * the model has. Sequences shrink; the seed and path of a failure are printed by fast-check, and UIOMMUFD_GRAPH_RUNS makes
+ * more of them.
+ */
+import { afterAll, describe, expect, it } from 'vitest';
+import { COMMANDS } from './commands.ts';
+import { checkSequences, type Tally } from './sequences.ts';
+
+const RUNS = Number(process.env.UIOMMUFD_GRAPH_RUNS ?? 40);
+
+/** Commands that a machine has none of. */
+const MOCK_ONLY = [
+  'mockDomain',
+  'mockReplace',
+  'pasidAttach',
+  'pasidReplace',
+  'pasidDetach',
+  'pasidCheck',
+  'addReserved',
+  'dmabufGet',
+  'dmabufRevoke',
+  'checkMap',
+  'createAccess',
+  'accessPages',
+  'accessRw',
+  'accessReplaceIoas',
+  'destroyAccessPages',
+  'triggerIopf',
+  'faultRespond',
+  'triggerVevent',
+  'hwQueueAlloc',
+  'regionMap',
+  'setDirtyTracking',
+  'getDirtyBitmap',
+];
+const VFIO_ONLY = ['vfioOpen', 'vfioBind', 'vfioAttach', 'vfioDetach'];
+const V2_ONLY = ['unsetVdevId'];
+
+const tallies = new Map<string, Tally>();
+
+afterAll(() => {
+  for (const [name, tally] of tallies) console.log(`${name}: ${describeTally(tally)}`);
+});
+
+const describeTally = (tally: Tally): string =>
+  [...tally].map(([command, { ok, refused }]) => `${command} ${ok}/${ok + refused}`).join(', ');
+
+describe.each([
+  { machine: 'mock', abi: 'linux-7.1', lacks: [...VFIO_ONLY, ...V2_ONLY], share: 1 },
+  { machine: 'two-smmus', abi: 'linux-7.1', lacks: [...MOCK_ONLY, ...V2_ONLY], share: 1 },
+])('random commands on $machine, $abi', ({ machine, abi, lacks, share }) => {
+  it('are answered by the rules and keep the graph whole', { timeout: 600_000 }, async () => {
+    const tally = await checkSequences(machine, abi, Math.ceil(RUNS * share));
+    tallies.set(`${machine} ${abi}`, tally);
+    const never = Object.keys(COMMANDS).filter((name) => !lacks.includes(name) && !tally.get(name)?.ok);
+    expect(never, 'commands that never succeeded').toEqual([]);
+  });
+});

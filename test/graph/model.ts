@@ -1,0 +1,281 @@
+/**
+ * The object graph as a kernel has it: what there is, what holds what, and what each IOAS says. Commands change it by the
+ * rules of the uAPI; invariants.ts compares the engine with it. It shares no code with src/iommufd.
+ */
+import type { IommufdContext } from '../../src/iommufd/context.ts';
+import type { OpenFile } from '../../src/iommufd/file.ts';
+import type { MemoryObject } from '../../src/memory/process-memory.ts';
+import type { GraphProcess } from './process.ts';
+
+export const PAGE = 4096n;
+export const U64_LAST = 2n ** 64n - 1n;
+
+/** Both bounds inclusive. */
+export interface Span {
+  readonly start: bigint;
+  readonly last: bigint;
+}
+
+/** Who answers for pinned pages, and whether a limit holds. */
+export interface Payer {
+  process: GraphProcess;
+  readonly mode: 'none' | 'user' | 'process';
+}
+
+/** Memory that one mapping brought in; copies share it. */
+export interface Memory {
+  readonly kind: 'user' | 'file' | 'dma-buf';
+  readonly object: MemoryObject;
+  /** Byte of `object` that byte 0 of it is: page-aligned. */
+  readonly base: number;
+  readonly writable: boolean;
+  /** Null for memory that nobody is charged for. */
+  readonly payer: Payer | null;
+  revoked: boolean;
+}
+
+export interface Area extends Span {
+  readonly memory: Memory;
+  /** Byte of `memory` that `start` maps. */
+  readonly startByte: bigint;
+  readonly prot: number;
+}
+
+interface Base {
+  readonly id: number;
+  readonly context: Context;
+}
+
+export interface Ioas extends Base {
+  readonly kind: 'ioas';
+  areas: Area[];
+  huge: boolean;
+  allowed: readonly Span[];
+  reserved: (Span & { readonly owner: object })[];
+}
+
+export interface Paging extends Base {
+  readonly kind: 'hwpt-paging';
+  readonly ioas: Ioas;
+  readonly nestParent: boolean;
+  readonly dirty: boolean;
+  readonly pasid: boolean;
+  readonly fault: FaultQueue | null;
+  readonly auto: boolean;
+  /** Smallest leaf, and what it can translate. */
+  readonly alignment: bigint;
+  readonly aperture: Span;
+}
+
+export interface Nested extends Base {
+  readonly kind: 'hwpt-nested';
+  readonly base: Paging | Viommu;
+  readonly parent: Paging;
+  /** Of the device that it was made for. */
+  readonly iommu: number;
+  readonly pasid: boolean;
+  readonly fault: FaultQueue | null;
+  /** Everything aborts, instead of going to the parent. */
+  readonly aborts: boolean;
+}
+
+export type Hwpt = Paging | Nested;
+
+export interface Device extends Base {
+  readonly kind: 'device';
+  /** Of the IOMMU. */
+  readonly iommu: number;
+  readonly attached: Map<number, Hwpt>;
+  virtual: VirtualId | null;
+  /** IOVAs that it keeps for itself. */
+  readonly reserves: readonly Span[];
+  readonly tracksDirty: boolean;
+  /** Which machine's device it is; -1 for a mock one. */
+  readonly index: number;
+}
+
+export interface MockDevice extends Base {
+  readonly kind: 'mock-device';
+  readonly device: Device;
+}
+
+export interface VirtualId {
+  readonly viommu: Viommu;
+  readonly device: Device;
+  readonly value: bigint;
+}
+
+export interface Vdevice extends Base {
+  readonly kind: 'vdevice';
+  readonly viommu: Viommu;
+  virtual: VirtualId | null;
+}
+
+export interface Viommu extends Base {
+  readonly kind: 'viommu';
+  readonly parent: Paging;
+  readonly iommu: number;
+  readonly virtualIds: Map<bigint, VirtualId>;
+  /** Offset of what it lets a program map, or null. */
+  readonly region: bigint | null;
+  mapped: boolean;
+}
+
+export interface EventQueue extends Base {
+  readonly kind: 'veventq' | 'virq';
+  readonly viommu: Viommu;
+}
+
+export interface Request {
+  readonly device: Device;
+  readonly hwpt: Hwpt;
+  readonly pasid: number;
+}
+
+export interface FaultQueue extends Base {
+  readonly kind: 'fault-queue';
+  pending: Request[];
+  readonly delivered: Map<number, Request>;
+}
+
+export interface HwQueue extends Base {
+  readonly kind: 'hw-queue';
+  readonly viommu: Viommu;
+  readonly index: number;
+  readonly pin: Span;
+  readonly access: Access;
+}
+
+export interface Access extends Base {
+  readonly kind: 'access';
+  ioas: Ioas;
+  readonly pins: boolean;
+  /** Of the engine's own: what it pins cannot be unmapped. */
+  readonly internal: boolean;
+  items: (Span & { readonly id: number })[];
+  nextItem: number;
+}
+
+export type Thing =
+  | Ioas
+  | Paging
+  | Nested
+  | Device
+  | MockDevice
+  | Vdevice
+  | Viommu
+  | EventQueue
+  | FaultQueue
+  | HwQueue
+  | Access;
+
+export type Kind = Thing['kind'];
+export type Of<K extends Kind> = Extract<Thing, { kind: K }>;
+
+/** A descriptor that the test has, and what it stands for. */
+export interface Descriptor {
+  readonly process: GraphProcess;
+  readonly fd: number;
+  readonly file: OpenFile;
+  readonly what:
+    | { readonly kind: 'iommufd'; readonly context: Context }
+    | { readonly kind: 'vfio'; readonly index: number; bound: Device | null }
+    | { readonly kind: 'dma-buf'; readonly object: MemoryObject; readonly pages: number }
+    | EventQueue
+    | FaultQueue
+    | Access;
+}
+
+/** One open of /dev/iommu. */
+export class Context {
+  readonly engine: IommufdContext;
+  readonly things: Map<number, Thing>;
+  /** IDs that a vDEVICE left taken. */
+  readonly tombs: Set<number>;
+  vfioIoas: Ioas | null;
+  rlimitMode: 0 | 1;
+
+  constructor(engine: IommufdContext) {
+    this.engine = engine;
+    this.things = new Map();
+    this.tombs = new Set();
+    this.vfioIoas = null;
+    this.rlimitMode = 0;
+  }
+
+  /** The `n`-th ID that a call gets: always the lowest free ones. */
+  freeId(n = 0): number {
+    for (let id = 1; ; id++) if (!this.things.has(id) && !this.tombs.has(id) && n-- === 0) return id;
+  }
+
+  add<T extends Thing>(thing: T): T {
+    this.things.set(thing.id, thing);
+    return thing;
+  }
+
+  all<K extends Kind>(...kinds: K[]): Of<K>[] {
+    return [...this.things.values()].filter((thing) => kinds.includes(thing.kind as K)) as Of<K>[];
+  }
+
+  hwptsOf(ioas: Ioas): Paging[] {
+    return this.all('hwpt-paging').filter((hwpt) => hwpt.ioas === ioas);
+  }
+
+  accessesOf(ioas: Ioas): Access[] {
+    return this.all('access').filter((access) => access.ioas === ioas);
+  }
+}
+
+/** What each thing is held by: things and descriptors. */
+export function holders(context: Context, descriptors: readonly Descriptor[]): Map<Thing, string[]> {
+  const held = new Map<Thing, string[]>(Array.from(context.things.values(), (thing) => [thing, []]));
+  const hold = (thing: Thing | null, by: string): void => {
+    if (thing) held.get(thing)?.push(by);
+  };
+  for (const thing of context.things.values()) {
+    const by = `${thing.kind} ${thing.id}`;
+    switch (thing.kind) {
+      case 'hwpt-paging':
+        hold(thing.ioas, by);
+        hold(thing.fault, by);
+        break;
+      case 'hwpt-nested':
+        hold(thing.base, by);
+        hold(thing.fault, by);
+        break;
+      case 'device':
+        hold(thing, 'its binding');
+        for (const [pasid, hwpt] of thing.attached) {
+          hold(thing, `attachment ${pasid}`);
+          hold(hwpt, by);
+        }
+        break;
+      case 'vdevice':
+        hold(thing.viommu, by);
+        hold(thing.virtual?.device ?? null, by);
+        break;
+      case 'viommu':
+        hold(thing.parent, by);
+        if (thing.mapped) hold(thing, 'a mapping');
+        break;
+      case 'veventq':
+      case 'virq':
+        hold(thing.viommu, by);
+        break;
+      case 'hw-queue':
+        hold(thing.viommu, by);
+        for (const other of context.all('hw-queue')) {
+          if (other.viommu === thing.viommu && other.index === thing.index - 1) hold(other, by);
+        }
+        break;
+      case 'access':
+        hold(thing.ioas, by);
+        if (thing.internal) hold(thing, 'a HW queue');
+    }
+  }
+  for (const { fd, what } of descriptors) if ('id' in what) hold(what, `descriptor ${fd}`);
+  return held;
+}
+
+/** The paging HWPT whose IOAS is in effect where `hwpt` is attached. */
+export const pagingOf = (hwpt: Hwpt): Paging => (hwpt.kind === 'hwpt-paging' ? hwpt : hwpt.parent);

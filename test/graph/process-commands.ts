@@ -1,0 +1,47 @@
+/** Processes and their descriptors: another iommufd, close, exit, a new process. */
+import type { Command } from './command.ts';
+
+export const openIommufd: Command = (world, pick) => {
+  const process = pick.of(world.processes);
+  if (!process || world.descriptorsOf('iommufd').length >= 2) return null;
+  return {
+    text: `open /dev/iommu in ${process.pid}`,
+    expected: '',
+    call: async () => '',
+    apply: () => void world.openIommufd(process),
+  };
+};
+
+export const close: Command = (world, pick) => {
+  // An iommufd takes much along: seldom.
+  const others = world.descriptors.filter(({ what }) => what.kind !== 'iommufd');
+  const descriptor = pick.oneIn(6) ? pick.of(world.descriptors) : pick.of(others);
+  if (!descriptor) return null;
+  return {
+    text: `close ${descriptor.what.kind} ${descriptor.fd} of ${descriptor.process.pid}`,
+    expected: '',
+    call: async () => '',
+    apply: () => world.close(descriptor),
+  };
+};
+
+export const exit: Command = (world, pick) => {
+  const process = pick.of(world.processes);
+  if (!process || !pick.oneIn(8)) return null;
+  const [a, b] = [pick.below(7) + 1, pick.below(11)];
+  return {
+    text: `exit of ${process.pid}`,
+    expected: '',
+    call: async () => '',
+    apply: () =>
+      world.exit(process, (descriptors) =>
+        descriptors
+          .map((each, n) => ({ each, key: (n * a + b) % 13 }))
+          .sort((x, y) => x.key - y.key)
+          .map(({ each }) => each),
+      ),
+  };
+};
+
+export const spawn: Command = (world) =>
+  world.canSpawn() ? { text: 'a new process', expected: '', call: async () => '', apply: () => world.spawn() } : null;

@@ -1,0 +1,291 @@
+/** A machine with processes on it, the model beside it, and the calls that change both. */
+import { dialect } from '../../src/abi/dialects.ts';
+import { Errno, type ErrnoName } from '../../src/abi/errno.ts';
+import * as test from '../../src/abi/iommufd-test.ts';
+import type { AnyStruct } from '../../src/abi/struct.ts';
+import { FailurePoints } from '../../src/drivers/failure-points.ts';
+import { Machine } from '../../src/host/machine.ts';
+import { parseMachine } from '../../src/host/machine-description.ts';
+import { MockMachine } from '../../src/host/mock-machine.ts';
+import { preset } from '../../src/host/presets.ts';
+import type { IommufdContext } from '../../src/iommufd/context.ts';
+import type { Mapping, OpenFile } from '../../src/iommufd/file.ts';
+import type { MemoryObject } from '../../src/memory/process-memory.ts';
+import { Pins } from './mapping-rules.ts';
+import { Context, type Descriptor, type Device, type Kind, type Of, type Thing } from './model.ts';
+import { GraphProcess, MarkedFile } from './process.ts';
+
+type Values = Readonly<Record<string, number | bigint | Uint8Array>>;
+
+/** Limits of pinned pages, by process: the second may pin a huge page and little more. */
+const LIMITS = [Infinity, 600];
+const MOST_PROCESSES = 2;
+
+export interface Answer<S> {
+  readonly errno: ErrnoName | '';
+  readonly s: S;
+}
+
+/** A call that is to be made. */
+export interface Plan {
+  readonly text: string;
+  /** '' when it is to succeed. */
+  readonly expected: ErrnoName | '';
+  /** Makes it; the errno. */
+  call(): Promise<ErrnoName | ''>;
+  /** What the model becomes when it succeeded; checks of its answers. */
+  apply(): void;
+  /** What the model becomes when it was refused; by default nothing. */
+  refused?(): void;
+  /** Allocations of it may be made to fail without a trace. */
+  readonly undone?: boolean;
+}
+
+export class World {
+  readonly machine: Machine | MockMachine;
+  readonly release: string;
+  readonly processes: GraphProcess[];
+  readonly user: { lockedPages: number };
+  readonly contexts: Context[];
+  readonly descriptors: Descriptor[];
+  readonly memfd: MarkedFile;
+  /** dma-bufs that their exporter has taken back. */
+  readonly revoked: Set<MemoryObject>;
+  /** Regions of vIOMMUs that are mapped. */
+  readonly mappings: Map<Of<'viommu'>, Mapping>;
+  /** Every step so far. */
+  readonly log: string[];
+  /** How the next call is made to fail. */
+  readonly failures: FailurePoints;
+  private readonly atRest: Record<string, number>;
+  private everyProcess: GraphProcess[];
+
+  constructor(name: string, abi: string) {
+    this.release = abi;
+    this.machine =
+      name === 'mock'
+        ? new MockMachine({ dialect: dialect(abi) })
+        : new Machine(parseMachine({ ...preset(name).machine, policy: { memlock: 'enforced' } }), {
+            dialect: dialect(abi),
+          });
+    this.processes = [];
+    this.user = { lockedPages: 0 };
+    this.contexts = [];
+    this.descriptors = [];
+    this.memfd = new MarkedFile();
+    this.revoked = new Set();
+    this.mappings = new Map();
+    this.log = [];
+    this.failures = new FailurePoints();
+    this.atRest = this.machine.leftovers();
+    this.everyProcess = [];
+    this.spawn();
+    this.openIommufd(this.processes[0]!);
+  }
+
+  get isMock(): boolean {
+    return this.machine instanceof MockMachine;
+  }
+
+  get smmus(): Machine {
+    if (this.machine instanceof MockMachine) throw new Error('the machine mock has no SMMUs');
+    return this.machine;
+  }
+
+  /** Which IOMMU is in front of vfioN: in the presets every device has one of its own, or all have the same. */
+  iommuOf(index: number): number {
+    return this.smmus.iommus.length > 1 ? index : 0;
+  }
+
+  /** Has the dialect this command, by its name? */
+  speaks(name: string): boolean {
+    return [...this.machine.dialect.commands.values()].some((command) => command.name === name);
+  }
+
+  canSpawn(): boolean {
+    return this.processes.length < MOST_PROCESSES;
+  }
+
+  spawn(): void {
+    const pid = 10 + this.everyProcess.length;
+    const limit = LIMITS[this.everyProcess.length % LIMITS.length]!;
+    const process = new GraphProcess(pid, limit, this.user);
+    process.memoryFiles.set(100, this.memfd);
+    this.processes.push(process);
+    this.everyProcess.push(process);
+  }
+
+  openIommufd(process: GraphProcess): Context {
+    const file = this.open(process, '/dev/iommu');
+    const context = new Context(file.file as IommufdContext);
+    this.contexts.push(context);
+    this.descriptors.push({ ...file, what: { kind: 'iommufd', context } });
+    return context;
+  }
+
+  open(process: GraphProcess, path: string): { process: GraphProcess; fd: number; file: OpenFile } {
+    const file = this.machine.open(path, 0, process);
+    return { process, fd: process.openFd(file) as number, file };
+  }
+
+  /** Remembers the descriptor that a call opened in `process`. */
+  opened(process: GraphProcess, fd: number, what: Descriptor['what']): void {
+    this.descriptors.push({ process, fd, file: process.fileOf(fd)!, what });
+  }
+
+  /** All things of a kind, of every iommufd. */
+  all<K extends Kind>(...kinds: K[]): Of<K>[] {
+    return this.contexts.flatMap((context) => context.all(...kinds));
+  }
+
+  descriptorsOf<K extends Descriptor['what']['kind']>(
+    ...kinds: K[]
+  ): (Descriptor & { what: Extract<Descriptor['what'], { kind: K }> })[] {
+    return this.descriptors.filter(({ what }) => kinds.includes(what.kind as K)) as never;
+  }
+
+  /** Does anything keep the iommufd? */
+  isHeld(context: Context): boolean {
+    const byDescriptor = this.descriptors.some(({ what }) =>
+      what.kind === 'iommufd' ? what.context === context : 'context' in what && what.context === context,
+    );
+    const bound = context.all('device').some(({ index }) => index >= 0);
+    return byDescriptor || bound || context.all('viommu').some(({ mapped }) => mapped);
+  }
+
+  /** An iommufd that nothing keeps is gone with all that it had. */
+  prune(): void {
+    for (const context of this.contexts) {
+      if (this.isHeld(context)) continue;
+      context.things.clear();
+      context.tombs.clear();
+    }
+    this.contexts.splice(0, this.contexts.length, ...this.contexts.filter((context) => this.isHeld(context)));
+  }
+
+  pins(): Pins {
+    return new Pins(this.contexts);
+  }
+
+  /** An ioctl of `process`. */
+  async ioctl<S extends AnyStruct>(
+    process: GraphProcess,
+    file: OpenFile,
+    number: number,
+    layout: S,
+    values: Values,
+  ): Promise<Answer<InstanceType<S>>> {
+    const s = new layout();
+    Object.assign(s, { ['argsz' in layout.fields ? 'argsz' : 'size']: layout.size }, values);
+    process.memory.write(process.scratch, s.bytes);
+    const errno = await this.errnoOf(() => file.ioctl(process, number, BigInt(process.scratch)));
+    process.memory.read(process.scratch, s.bytes);
+    return { errno, s: s as InstanceType<S> };
+  }
+
+  /** An operation of IOMMU_TEST_CMD, with its payload afterwards. */
+  async test<S extends AnyStruct>(
+    process: GraphProcess,
+    context: Context,
+    op: number,
+    id: number,
+    layout: S,
+    values: Values,
+  ): Promise<Answer<InstanceType<S>>> {
+    const payload = Object.assign(new layout(new Uint8Array(test.TEST_PAYLOAD_BYTES)), values).bytes;
+    const { errno, s } = await this.ioctl(process, context.engine, test.IOMMU_TEST_CMD, test.TestCmd, {
+      op,
+      id,
+      payload,
+    });
+    return { errno, s: new layout(s.payload) as InstanceType<S> };
+  }
+
+  /** Whatever is thrown but an Errno is a defect. */
+  async errnoOf(call: () => unknown): Promise<ErrnoName | ''> {
+    try {
+      await this.failures.during(call);
+      return '';
+    } catch (error) {
+      if (error instanceof Errno) return error.code;
+      throw error;
+    } finally {
+      this.machine.settle();
+    }
+  }
+
+  /** close(2), and what goes with it. */
+  close(descriptor: Descriptor): void {
+    const { process, fd, what } = descriptor;
+    process.closeFd(fd);
+    this.machine.settle();
+    this.descriptors.splice(this.descriptors.indexOf(descriptor), 1);
+    if (what.kind === 'vfio' && what.bound) this.unbind(what.bound);
+    if (what.kind === 'access') what.context.things.delete(what.id);
+    this.prune();
+  }
+
+  /** A device leaves its iommufd. */
+  unbind(device: Device): void {
+    const { context } = device;
+    for (const pasid of [...device.attached.keys()]) this.detach(device, pasid);
+    for (const vdevice of context.all('vdevice')) {
+      if (vdevice.virtual?.device !== device) continue;
+      context.things.delete(vdevice.id);
+      if (this.machine.dialect.behaviour.vdeviceTombstone) context.tombs.add(vdevice.id);
+      else vdevice.virtual = null;
+    }
+    device.virtual?.viommu.virtualIds.delete(device.virtual.value);
+    device.virtual = null;
+    context.things.delete(device.id);
+  }
+
+  /** An attachment ends: its requests are answered, its reservations go, and an automatic domain with its last. */
+  detach(device: Device, pasid: number): void {
+    const hwpt = device.attached.get(pasid);
+    if (!hwpt) return;
+    device.attached.delete(pasid);
+    this.leave(device, hwpt, pasid);
+    if (pasid === 0) this.unreserve(device, hwpt);
+  }
+
+  /** What the old HWPT loses when `device` is attached to it no more. */
+  leave(device: Device, hwpt: Thing & { kind: 'hwpt-paging' | 'hwpt-nested' }, pasid: number): void {
+    const { fault } = hwpt;
+    const goes = (request: { device: Device; pasid: number; hwpt: unknown }): boolean =>
+      request.device === device && request.pasid === pasid && request.hwpt === hwpt;
+    if (fault) {
+      fault.pending = fault.pending.filter((request) => !goes(request));
+      for (const [cookie, request] of fault.delivered) if (goes(request)) fault.delivered.delete(cookie);
+    }
+    const used = device.context.all('device').some(({ attached }) => [...attached.values()].includes(hwpt));
+    if (hwpt.kind === 'hwpt-paging' && hwpt.auto && !used) this.removePaging(hwpt);
+  }
+
+  removePaging(hwpt: Of<'hwpt-paging'>): void {
+    hwpt.ioas.reserved = hwpt.ioas.reserved.filter(({ owner }) => owner !== hwpt);
+    hwpt.context.things.delete(hwpt.id);
+  }
+
+  unreserve(device: Device, hwpt: Of<'hwpt-paging' | 'hwpt-nested'>): void {
+    const { ioas } = hwpt.kind === 'hwpt-paging' ? hwpt : hwpt.parent;
+    ioas.reserved = ioas.reserved.filter(({ owner }) => owner !== device);
+  }
+
+  /** The process is gone: its memory at once, its descriptors one by one in some order. */
+  exit(process: GraphProcess, order: (descriptors: Descriptor[]) => Descriptor[]): void {
+    process.memory.gone = true;
+    this.processes.splice(this.processes.indexOf(process), 1);
+    for (const descriptor of order(this.descriptors.filter((each) => each.process === process))) this.close(descriptor);
+  }
+
+  /** What is left when everybody has gone; nothing should be. */
+  remains(): Record<string, number> {
+    const now = { ...this.machine.leftovers(), user: this.user.lockedPages, memfd: this.memfd.holders };
+    for (const { pid, account, files } of this.everyProcess) {
+      Object.assign(now, { [`pinned by ${pid}`]: account.pinnedPages, [`locked by ${pid}`]: account.lockedPages });
+      Object.assign(now, { [`files of ${pid}`]: files.size });
+    }
+    return Object.fromEntries(Object.entries(now).filter(([name, count]) => count !== (this.atRest[name] ?? 0)));
+  }
+}
