@@ -37,7 +37,7 @@ const nestedArguments =
     ...['-M', machine, '-cpu', 'cortex-a57', '-smp', '1', ...sharedMemory('1G'), ...QUIET],
     ...['-object', 'iommufd,id=iommufd0', '-bios', files.firmware!, ...bootFrom(files)],
     // MSI of a function behind a nested vSMMU is lost in these forks without KVM, so the guest uses INTx.
-    ...commandLine('ttyAMA0', mib, ' iommu.passthrough=0 pci=nomsi'),
+    ...commandLine('ttyAMA0', mib, ' iommu.passthrough=0 pci=nomsi uiommufd.fault iomem=relaxed'),
     ...functions.flatMap((bdf) => ['-device', `vfio-pci,sysfsdev=/sys/bus/pci/devices/${bdf},iommufd=iommufd0`]),
   ];
 

@@ -1,8 +1,6 @@
 /** The descriptor of a vEVENTQ, VIRQ or fault queue: records are read from it, and it is readable while any wait. */
 import { fail } from '../abi/errno.ts';
-import type { Tracer } from '../trace/events.ts';
 import { type ClientProcess, type OpenFile, POLLIN, POLLOUT } from './file.ts';
-import { tracedFileCall } from './traced.ts';
 
 /** What such a descriptor stands for. */
 export interface EventSource {
@@ -20,14 +18,12 @@ export class EventFile implements OpenFile {
   readonly device: null;
   onPollChange: (() => void) | null;
   private readonly source: EventSource;
-  private readonly tracer: Tracer;
   private open: boolean;
 
-  constructor(source: EventSource, tracer: Tracer) {
+  constructor(source: EventSource) {
     this.device = null;
     this.onPollChange = null;
     this.source = source;
-    this.tracer = tracer;
     this.open = true;
   }
 
@@ -40,24 +36,20 @@ export class EventFile implements OpenFile {
   }
 
   read(caller: ClientProcess, address: bigint, count: number, position: bigint | null): number {
-    const call = { file: this.kind, call: 'read', offset: 0, length: count } as const;
-    return tracedFileCall(this.tracer, caller, call, () => {
-      if (position !== null) throw fail('ESPIPE', `a ${this.kind} has no positions to read from`);
-      const waited = this.source.waiting;
-      try {
-        return this.source.read(caller, address, count);
-      } finally {
-        if (this.source.waiting !== waited) this.onPollChange?.();
-      }
-    });
+    if (position !== null) throw fail('ESPIPE', `a ${this.kind} has no positions to read from`);
+    const waited = this.source.waiting;
+    try {
+      return this.source.read(caller, address, count);
+    } finally {
+      if (this.source.waiting !== waited) this.onPollChange?.();
+    }
   }
 
   write(caller: ClientProcess, address: bigint, count: number, position: bigint | null): number {
     const { source } = this;
     if (position !== null) throw fail('ESPIPE', `a ${this.kind} has no positions to write to`);
     if (!source.write) throw fail('EINVAL', `a ${this.kind} cannot be written`);
-    const call = { file: this.kind, call: 'write', offset: 0, length: count } as const;
-    return tracedFileCall(this.tracer, caller, call, () => source.write!(caller, address, count));
+    return source.write(caller, address, count);
   }
 
   ioctl(_caller: ClientProcess, command: number): never {

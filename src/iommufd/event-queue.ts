@@ -27,7 +27,7 @@ export abstract class EventQueue extends IommufdObject implements EventSource {
     this.viommu = use(viommu);
     this.type = type;
     this.context = command.context;
-    this.file = new EventFile(this, command.context.host.tracer);
+    this.file = new EventFile(this);
     viommu.eventQueues.set(type, this);
   }
 

@@ -42,7 +42,7 @@ export class FaultQueue extends IommufdObject implements EventSource {
   constructor(context: IommufdContext) {
     super();
     this.context = context;
-    this.file = new EventFile(this, context.host.tracer);
+    this.file = new EventFile(this);
     this.pending = [];
     this.delivered = new Map();
   }

@@ -7,6 +7,7 @@ import type { AnyStruct } from '../abi/struct.ts';
 import type { MockIommu } from '../drivers/mock/mock-iommu.ts';
 import { PhysicalMemory } from '../memory/physical-memory.ts';
 import { PinnedMemory } from '../memory/pinned-memory.ts';
+import { ProcessBuffer } from '../memory/process-buffer.ts';
 import { type MemoryRun, notMemory, ownPages, type PageSource } from '../memory/process-memory.ts';
 import { SILENT, type TraceEvent, type Tracer } from '../trace/events.ts';
 import { IommufdContext, type IommufdHost } from './context.ts';
@@ -15,16 +16,11 @@ import { ProcessAccount } from './process-account.ts';
 import { testCommand } from './test-command/test-command.ts';
 
 /** Memory of a process in one buffer: readable and writable, but for what protect() has taken. */
-export class BufferMemory implements PageSource {
-  readonly name: string;
-  readonly base: number;
-  readonly bytes: Uint8Array;
+export class BufferMemory extends ProcessBuffer {
   private readOnly: [number, number];
 
   constructor(base = 0x20_0000_0000, size = 2 ** 20, name = 'test process') {
-    this.name = name;
-    this.base = base;
-    this.bytes = new Uint8Array(size);
+    super(base, size, name);
     this.readOnly = [0, 0];
   }
 
@@ -33,25 +29,12 @@ export class BufferMemory implements PageSource {
     this.readOnly = [address, address + length];
   }
 
-  read(address: number, into: Uint8Array): boolean {
-    if (!this.has(address, into.length)) return false;
-    into.set(this.bytes.subarray(address - this.base, address - this.base + into.length));
-    return true;
+  override write(address: number, from: Uint8Array): boolean {
+    return !this.isReadOnly(address, from.length) && super.write(address, from);
   }
 
-  write(address: number, from: Uint8Array): boolean {
-    if (!this.has(address, from.length) || this.isReadOnly(address, from.length)) return false;
-    this.bytes.set(from, address - this.base);
-    return true;
-  }
-
-  resolve(address: number, length: number, writable: boolean): readonly MemoryRun[] | null {
-    const there = this.has(address, length) && !(writable && this.isReadOnly(address, length));
-    return there ? ownPages(this, address, length) : null;
-  }
-
-  private has(address: number, length: number): boolean {
-    return address >= this.base && address + length <= this.base + this.bytes.length;
+  override resolve(address: number, length: number, writable: boolean): readonly MemoryRun[] | null {
+    return writable && this.isReadOnly(address, length) ? null : super.resolve(address, length, writable);
   }
 
   private isReadOnly(address: number, length: number): boolean {

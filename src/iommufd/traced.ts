@@ -1,7 +1,7 @@
 /** Emits what a call did, for every file of ours. */
 import { Errno } from '../abi/errno.ts';
 import type { AnyStruct } from '../abi/struct.ts';
-import type { FileEvent, TraceEvent, Tracer } from '../trace/events.ts';
+import type { TraceEvent, Tracer } from '../trace/events.ts';
 import type { ClientProcess } from './file.ts';
 
 /**
@@ -48,20 +48,4 @@ export function tracedIoctl(
   return traced(tracer, run, (result, reason) => {
     return { type: 'ioctl', pid: caller.pid, file, command, struct: name, before, after: peek(), result, reason };
   });
-}
-
-/** traced() for read, write and mmap. */
-export function tracedFileCall(
-  tracer: Tracer,
-  caller: ClientProcess,
-  call: Pick<FileEvent, 'file' | 'call' | 'offset' | 'length'>,
-  run: () => number,
-): number {
-  return traced(tracer, run, (result, reason) => ({
-    type: 'file',
-    pid: caller.pid,
-    ...call,
-    result,
-    reason,
-  })) as number;
 }

@@ -52,3 +52,34 @@ export const UNREACHED: readonly Unreached[] = [
   { file: 'src/drivers/mock/mock-iommu.ts', text: 'of a nested mock domain', why: CHECKED_BEFORE },
   { file: 'src/drivers/mock/viommu.ts', text: 'the parent does not map', why: 'a kernel calls that a bug of its own' },
 ];
+
+export interface KernelOnly {
+  readonly command: string;
+  readonly errnos: string;
+  readonly why: string;
+}
+
+const RACE = 'takes two threads in the same moment';
+const BUG = 'stands for a bug of the kernel or of a driver';
+
+/** Errnos of Linux 7.1 that programs cannot bring about at will. */
+export const KERNEL_ONLY: readonly KernelOnly[] = [
+  { command: 'every command', errnos: 'ENOMEM', why: 'an allocation fails: swept by the failure-sweep tests' },
+  { command: 'IOMMU_OPTION', errnos: 'EPERM', why: 'RLIMIT_MODE without CAP_SYS_RESOURCE: this engine asks for none' },
+  { command: 'IOMMU_DESTROY', errnos: 'EBUSY after 60 s', why: BUG },
+  { command: 'IOMMU_IOAS_UNMAP', errnos: 'EBUSY', why: `of an area that is being unmapped: ${RACE}` },
+  { command: 'IOMMU_IOAS_UNMAP', errnos: 'EDEADLK', why: `an access keeps its pins: ${BUG}` },
+  { command: 'IOMMU_IOAS_MAP', errnos: 'ERESTARTSYS', why: 'a signal while memory is pinned' },
+  { command: 'IOMMU_HWPT_ALLOC', errnos: 'EINVAL', why: 'a domain with pages above 4 KiB only' },
+  { command: 'IOMMU_GET_HW_INFO', errnos: 'EOPNOTSUPP', why: `data without a type: ${BUG}` },
+  { command: 'IOMMU_VIOMMU_ALLOC, IOMMU_VDEVICE_ALLOC, IOMMU_HW_QUEUE_ALLOC', errnos: 'EOPNOTSUPP', why: BUG },
+  { command: 'IOMMU_VDEVICE_ALLOC', errnos: 'ENOENT', why: `a device that is being unbound: ${RACE}` },
+  { command: 'IOMMU_HW_QUEUE_ALLOC', errnos: 'EFAULT', why: `an address that the parent does not map: ${BUG}` },
+  { command: 'IOMMU_HWPT_INVALIDATE', errnos: 'ETIMEDOUT', why: 'an SMMU that does not answer' },
+  { command: 'VFIO_SET_IOMMU', errnos: 'EPERM', why: 'no-IOMMU mode, which is not here' },
+  {
+    command: 'VFIO_DEVICE_BIND_IOMMUFD',
+    errnos: 'EPERM',
+    why: 'interrupts that are not isolated, or a group of another owner',
+  },
+];

@@ -129,7 +129,7 @@ export const ioasAlloc: Command = (world, pick) => {
 export const ioasMap: Command = (world, pick) => {
   const by = caller(world, pick);
   const ioas = by && pick.of(by.context.all('ioas'));
-  if (!ioas) return null;
+  if (!ioas || world.filesOnly) return null;
   const { context, process } = by;
   const iova = pick.from(IOVAS);
   let length = pick.from(LENGTHS);
@@ -155,7 +155,7 @@ export const ioasMapFile: Command = (world, pick) => {
   const ioas = by && pick.of(by.context.all('ioas'));
   if (!ioas || !world.speaks('IOMMU_IOAS_MAP_FILE')) return null;
   const { context } = by;
-  const buffer = pick.oneIn(2) ? pick.of(world.descriptorsOf('dma-buf')) : undefined;
+  const buffer = !world.filesOnly && pick.oneIn(2) ? pick.of(world.descriptorsOf('dma-buf')) : undefined;
   const process = buffer?.process ?? by.process;
   const iova = pick.from(IOVAS);
   const length = BigInt(1 + pick.below(4)) * PAGE;

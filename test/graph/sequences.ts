@@ -97,11 +97,36 @@ export const replay = (machine: string, abi: string, steps: readonly StepText[])
 
 /** What leads to deep states. Every sequence begins with some of it, each made to succeed if it can. */
 const OPENING: readonly string[] = [
-  ...['ioasAlloc', 'ioasAlloc', 'vfioOpen', 'vfioOpen', 'vfioBind', 'vfioBind', 'mockDomain', 'mockDomain'],
+  ...[
+    'ioasAlloc',
+    'ioasAlloc',
+    'spawn',
+    'vfioIoas',
+    'setIommu',
+    'vfioOpen',
+    'vfioOpen',
+    'vfioBind',
+    'vfioBind',
+    'mockDomain',
+    'mockDomain',
+  ],
   ...['ioasMap', 'ioasMap', 'ioasMap', 'faultQueueAlloc', 'hwptAllocPaging', 'hwptAllocPaging', 'hwptAllocPaging'],
   ...['viommuAlloc', 'viommuAlloc', 'vdeviceAlloc', 'vdeviceAlloc', 'hwptAllocNested', 'hwptAllocNested'],
   ...['eventQueueAlloc', 'hwQueueAlloc', 'hwQueueAlloc', 'createAccess', 'accessPages', 'vfioAttach', 'vfioAttach'],
-  ...['mockReplace', 'mockReplace', 'pasidAttach', 'pasidAttach', 'regionMap', 'triggerIopf', 'triggerIopf'],
+  ...[
+    'mockReplace',
+    'mockReplace',
+    'pasidAttach',
+    'pasidAttach',
+    'regionMap',
+    'triggerIopf',
+    'triggerVevent',
+    'faultRead',
+    'type1Map',
+    'type1Map',
+    'type1Unmap',
+    'ioasMapFile',
+  ],
 ];
 const TRIES = 60;
 /** Also of shrinking. */
@@ -133,6 +158,7 @@ export async function checkSequences(machine: string, abi: string, runs: number)
     fc.asyncProperty(opening, fc.noBias(fc.nat(0xffff)), sequences, async (names, openingSeed, steps) => {
       await lifeOf(machine, abi, async (world) => {
         const dice = new Dice(openingSeed);
+        world.filesOnly = openingSeed % 4 === 3;
         for (const name of names) if (name) await open(world, name, dice);
         await fc.asyncModelRun(() => ({ model: world, real: world }), steps);
       });

@@ -61,7 +61,7 @@ export const setIommu: Command = (world, pick) => {
 export const type1Map: Command = (world, pick) => {
   const by = caller(world, pick);
   const ioas = by?.context.vfioIoas;
-  if (!by || !ioas) return null;
+  if (!by || !ioas || world.filesOnly) return null;
   const { context, process } = by;
   const iova = pick.from(IOVAS);
   const length = pick.from(LENGTHS);

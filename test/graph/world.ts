@@ -49,6 +49,8 @@ export class World {
   readonly contexts: Context[];
   readonly descriptors: Descriptor[];
   readonly memfd: MarkedFile;
+  /** No memory of processes is mapped, so that all of it may change hands. */
+  filesOnly: boolean;
   /** dma-bufs that their exporter has taken back. */
   readonly revoked: Set<MemoryObject>;
   /** Regions of vIOMMUs that are mapped. */
@@ -73,6 +75,7 @@ export class World {
     this.contexts = [];
     this.descriptors = [];
     this.memfd = new MarkedFile();
+    this.filesOnly = false;
     this.revoked = new Set();
     this.mappings = new Map();
     this.log = [];

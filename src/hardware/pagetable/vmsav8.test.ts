@@ -4,68 +4,19 @@ import { PhysicalMemory } from '../../memory/physical-memory.ts';
 import { GRANULES, stage2StartAllowed, startLevelOf } from './granule.ts';
 import { WALK_ABORT, WALK_ACCESS, WALK_ADDRESS_SIZE, WALK_OK, WALK_PERMISSION, WALK_TRANSLATION } from './leaf.ts';
 import { TableRoot } from './table-root.ts';
+import { type Answer, unreadable, walk } from './testing.ts';
 import { Vmsav8Walker } from './vmsav8.ts';
 
 const RAM_FRAMES = 0x4000;
 const ROOT_FRAME = 0x200;
 
-interface Answer {
-  outcome: number;
-  address?: bigint;
-  size?: bigint;
-}
-
-/**
- * The walk again, from DDI 0487 D8 and in bigint: bit slices of whole addresses, no tables of constants. It shares
- * nothing with the walker.
- */
-function oracle(
-  read: (address: bigint) => bigint | null,
-  walk: { granule: bigint; input: bigint; start: bigint; root: bigint; output: bigint; wide: boolean; affd: boolean },
-  address: bigint,
-): Answer {
-  if (address >> walk.input) return { outcome: WALK_TRANSLATION };
-  let table = walk.root;
-  for (let level = walk.start; ; level++) {
-    const lsb = walk.granule + (3n - level) * (walk.granule - 3n);
-    const top = level === walk.start ? walk.input : lsb + walk.granule - 3n;
-    const index = (address & ((1n << top) - 1n)) >> lsb;
-    const descriptor = read(table + index * 8n);
-    if (descriptor === null) return { outcome: WALK_ABORT };
-    const kind = descriptor & 3n;
-    const block =
-      (walk.granule === 12n && (level === 1n || level === 2n)) ||
-      (walk.granule !== 12n && level === 2n) ||
-      (walk.wide && level === 1n);
-    if (kind === 0n || kind === 2n || (kind === 1n && !block)) return { outcome: WALK_TRANSLATION };
-    let next = descriptor & 0xfffffffff000n;
-    if (walk.wide) next = (next & ~0xf000n) | ((descriptor & 0xf000n) << 36n);
-    if (next >> walk.output) return { outcome: WALK_ADDRESS_SIZE };
-    if (kind === 3n && level < 3n) {
-      table = (next >> walk.granule) << walk.granule;
-      continue;
-    }
-    if ((descriptor & 0x400n) === 0n && !walk.affd) return { outcome: WALK_ACCESS };
-    let size = 1n << lsb;
-    const out = (next & ~(size - 1n)) | (address & (size - 1n));
-    if (descriptor & (1n << 52n)) {
-      const large = level === 1n ? 1n : walk.granule === 14n && level === 3n ? 128n : 32n;
-      const group = walk.granule === 12n ? 16n : large;
-      if ((out / size) % group === (address / size) % group) size *= group;
-      // D8.6.1: a group is never larger than the input range.
-      if (size > 1n << walk.input) size = 1n << walk.input;
-    }
-    return { outcome: WALK_OK, address: out, size };
-  }
-}
-
-function machine(): { memory: PhysicalMemory; walker: Vmsav8Walker; read: (address: bigint) => bigint | null } {
+function machine() {
   const memory = new PhysicalMemory();
   memory.addRam(0, RAM_FRAMES);
-  const read = (address: bigint): bigint | null =>
+  const read = (address: bigint): bigint | Answer =>
     memory.load64(Number(address >> 12n), Number(address & 0xfffn))
       ? BigInt(memory.lo >>> 0) | (BigInt(memory.hi >>> 0) << 32n)
-      : null;
+      : unreadable(address);
   return { memory, walker: new Vmsav8Walker(memory), read };
 }
 
@@ -126,7 +77,7 @@ describe('VMSAv8-64 walk', () => {
         root.accessFlagFaults = !c.affd;
         const output = BigInt(wide ? outputBits : Math.min(outputBits, 48));
         const root64 = BigInt(ROOT_FRAME) << 12n;
-        const walk = {
+        const shape = {
           granule: g,
           input: BigInt(c.inputBits),
           start: BigInt(start),
@@ -135,7 +86,7 @@ describe('VMSAv8-64 walk', () => {
           wide,
           affd: c.affd,
         };
-        const want = oracle(read, walk, address);
+        const want = walk(read, shape, address);
         for (let again = 0; again < 2; again++) {
           const frame = Number(address >> 12n);
           const first: Answer = { outcome: walker.stage1(root, null, frame) };
@@ -146,8 +97,9 @@ describe('VMSAv8-64 walk', () => {
             second.address = (BigInt(walker.s2Frame) << 12n) | (address & 0xfffn);
             second.size = 1n << BigInt(walker.s2Log2Frames + 12);
           }
-          expect(first).toEqual(want);
-          expect(second).toEqual(want);
+          const { outcome, address: out, size } = want;
+          expect(first).toEqual({ outcome, address: out, size });
+          expect(second).toEqual({ outcome, address: out, size });
         }
       }),
       { numRuns: 2000, seed: 70 },

@@ -1,0 +1,81 @@
+/** The guest's end of a queue of its SMMU (IHI 0070, 3.5): a ring in guest RAM, and two registers with wrap bits. */
+import type { MmioDevice } from '../../hardware/iommu.ts';
+import { REGISTERS } from '../../hardware/smmuv3/spec/registers.ts';
+import type { GuestRam } from './ram.ts';
+
+const OVERFLOW = 0x8000_0000;
+
+export class GuestQueue {
+  /** Guest-physical address. */
+  readonly base: bigint;
+  private readonly mmio: MmioDevice;
+  private readonly ram: GuestRam;
+  private readonly registers: { readonly base: number; readonly prod: number; readonly cons: number };
+  private readonly log2Entries: number;
+  private readonly entryBytes: number;
+  /** Of the end that is the guest's, with its wrap bit. */
+  private index: number;
+
+  constructor(mmio: MmioDevice, ram: GuestRam, name: 'CMDQ' | 'EVENTQ', log2Entries: number, entryBytes: number) {
+    this.mmio = mmio;
+    this.ram = ram;
+    this.registers = {
+      base: REGISTERS[`${name}_BASE`].offset,
+      prod: REGISTERS[`${name}_PROD`].offset,
+      cons: REGISTERS[`${name}_CONS`].offset,
+    };
+    this.log2Entries = log2Entries;
+    this.entryBytes = entryBytes;
+    this.base = ram.allocate(Math.ceil((2 ** log2Entries * entryBytes) / 4096));
+    this.index = 0;
+  }
+
+  /** Tells the SMMU of an empty ring, at `base` unless another address is to stand in the register. */
+  start(base = this.base): void {
+    this.index = 0;
+    this.mmio.writeRegister(this.registers.base, 4, Number(base & 0xffff_ffffn) | this.log2Entries);
+    this.mmio.writeRegister(this.registers.base + 4, 4, Number(base >> 32n));
+    this.mmio.writeRegister(this.registers.prod, 4, 0);
+    this.mmio.writeRegister(this.registers.cons, 4, 0);
+  }
+
+  push(entry: Uint32Array): void {
+    this.ram.words(this.slot, entry.length).set(entry);
+    this.index = this.after;
+  }
+
+  ring(): void {
+    this.mmio.writeRegister(this.registers.prod, 4, this.index);
+  }
+
+  /** The oldest entry, or null. */
+  pop(words: number): Uint32Array | null {
+    const produced = this.mmio.readRegister(this.registers.prod, 4);
+    if (((produced ^ this.index) & this.mask) === 0) return null;
+    const entry = this.ram.words(this.slot, words).slice();
+    this.index = this.after;
+    const acknowledged = this.mmio.readRegister(this.registers.cons, 4) & OVERFLOW;
+    this.mmio.writeRegister(this.registers.cons, 4, (acknowledged | this.index) >>> 0);
+    return entry;
+  }
+
+  /** @returns whether entries had been lost */
+  acknowledgeOverflow(): boolean {
+    const flag = this.mmio.readRegister(this.registers.prod, 4) & OVERFLOW;
+    if (flag === (this.mmio.readRegister(this.registers.cons, 4) & OVERFLOW)) return false;
+    this.mmio.writeRegister(this.registers.cons, 4, (flag | this.index) >>> 0);
+    return true;
+  }
+
+  private get mask(): number {
+    return 2 * 2 ** this.log2Entries - 1;
+  }
+
+  private get after(): number {
+    return (this.index + 1) & this.mask;
+  }
+
+  private get slot(): bigint {
+    return this.base + BigInt((this.index & (this.mask >>> 1)) * this.entryBytes);
+  }
+}
