@@ -19,6 +19,19 @@ module.exports = {
   forbidden: [
     ...inHouse,
     {
+      name: 'vmm-knows-no-processes',
+      comment: 'the in-process VMM stands beside server: it sees the host and what is beneath',
+      severity: 'error',
+      from: { path: '^src/vmm/', pathNot: '\\.(test|bench)\\.ts$' },
+      to: { path: '^src/(cli|server|client)/' },
+    },
+    {
+      name: 'only-faces-show-the-vmm',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/(vmm|cli|explorer|index\\.ts)|\\.(test|bench)\\.ts$' },
+      to: { path: '^src/vmm/' },
+    },
+    {
       name: 'abi-imports-nothing',
       severity: 'error',
       from: { path: '^src/abi/', pathNot: '\\.(test|bench)\\.ts$' },

@@ -38,10 +38,12 @@ function fromTsx<T>(args: string[]): T {
 }
 
 /** Milliseconds of the fastest sample of the one benchmark that `group` and `name` are parts of the titles of. */
-function fastest(group: string, name: string): number {
+const fastest = (group: string, name: string): number => theOne(group, name).fastest;
+
+function theOne(group: string, name: string): Result {
   const found = results.filter((result) => result.group.includes(group) && result.name.startsWith(name));
   if (found.length !== 1) throw new Error(`${found.length} benchmarks are called '${group} > ${name}'`);
-  return found[0]!.fastest;
+  return found[0]!;
 }
 
 const atMost = (work: string, value: number, limit: number, unit: string, why = ''): Row => ({
@@ -150,6 +152,12 @@ const rows: Row[] = [
   atMost('memory per 4 KiB of a block mapping', Math.max(memory.blocks, 0), 0.01, 'bytes'),
   atMost('ioctl through shim and server', fastest('round trips', 'ioctl alone') / echo, 2, 'x a bare echo'),
   atMost('  that reads and writes the client', fastest('round trips', 'ioctl that') / echo, 2, 'x a bare echo'),
+  atMost(
+    'interrupt by MSI-X, from register to eventfd, median',
+    theOne('an interrupt by MSI-X', 'from').median * NS_OF_1000,
+    200,
+    'us',
+  ),
   atMost('8-byte load from shared memory of a client', clientMemory('loads'), 0.1, 'x from private memory'),
   shown('  the same', fastest('loads of client memory', 'a shared file') * NS_OF_1000, 'ns'),
   shown('  from private memory: two system calls', fastest('loads of client memory', 'private') * NS_OF_1000, 'ns'),

@@ -46,6 +46,12 @@
 #define IOVA_HOLE 0x50000ull
 #define ASID 7ull
 
+/*
+ * Where the host maps the page that devices write their MSIs to, in the parent: IOMMU_IOAS_IOVA_RANGES leaves it out. An
+ * MSI goes through stage 1 like all DMA, so the guest has to map it one to one; a VMM says so by an RMR in its firmware.
+ */
+#define MSI_WINDOW 0x8000000ull
+
 /* One physical SMMU with one device behind it, and the VM's slice of that SMMU. */
 struct side {
 	char label;
@@ -240,6 +246,7 @@ static uint64_t build_stage1(struct side *side, uint64_t target)
 	*pte(root, IOVA_SOURCE) = side->source | LEAF;
 	*pte(root, IOVA_TARGET) = target | LEAF;
 	*pte(root, IOVA_DESCRIPTOR) = side->descriptor | LEAF;
+	*pte(root, MSI_WINDOW) = MSI_WINDOW | LEAF;
 	return root;
 }
 

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { CALLS, callsOf } from './docs/calls.ts';
 import { deviations, registers, unsupportedCommands, unsupportedFeatures } from './docs/fidelity.ts';
 import { machineKeys, machineMistakes, machinePresets } from './docs/machine.ts';
+import { vmmFaults, vmmUnreached } from './docs/vmm-faults.ts';
 
 const FOLDER = new URL('../docs/', import.meta.url);
 
@@ -18,6 +19,8 @@ const SECTIONS: Readonly<Record<string, () => string>> = {
   'unsupported-commands': unsupportedCommands,
   'smmuv3-deviations': deviations,
   'smmuv3-registers': registers,
+  'vmm-faults': vmmFaults,
+  'vmm-unreached': vmmUnreached,
   ...Object.fromEntries(Object.keys(CALLS).map((page) => [`calls-${page}`, () => callsOf(page)])),
 };
 

@@ -5,6 +5,7 @@ import { Command } from 'commander';
 import { findDialect } from '../src/cli/session.ts';
 import { withTrace } from '../src/cli/trace-options.ts';
 import { initramfs } from './vmm/initramfs.ts';
+import { judge } from './vmm/judge.ts';
 import { type GuestOutcome, runGuest } from './vmm/run-guest.ts';
 import { SCENARIOS, scenarioFor } from './vmm/scenarios.ts';
 
@@ -87,18 +88,10 @@ async function run(options: RunOptions): Promise<void> {
 
 const versionOf = (qemu: string): string => execFileSync(qemu, ['--version'], { encoding: 'utf8' });
 
-function verdict({ console, seconds, end, left }: GuestOutcome, functions: number): boolean {
-  const disks = console.passed.filter((what) => /has a namespace/.test(what)).length;
-  const leaked = Object.entries(left).filter(([, count]) => count !== 0);
-  const findings: Array<[boolean, string]> = [
-    [console.failed.length === 0, `${console.passed.length} checks of the guest hold, ${console.failed.length} do not`],
-    [disks === functions, `${disks} of ${functions} functions had a namespace`],
-    [console.finished, console.finished ? 'the guest came to its end' : 'the guest did not come to its end'],
-    [end === 'exit status 0', `QEMU: ${end} after ${seconds.toFixed(1)} s`],
-    [leaked.length === 0, `left behind: ${leaked.map(([what, count]) => `${count} ${what}`).join(', ') || 'nothing'}`],
-  ];
-  for (const [good, sentence] of findings) print(`  ${good ? 'yes' : 'NO '} ${sentence}`);
-  return findings.every(([good]) => good);
+function verdict(outcome: GuestOutcome, functions: number): boolean {
+  const findings = judge(outcome, functions);
+  for (const { good, sentence } of findings) print(`  ${good ? 'yes' : 'NO '} ${sentence}`);
+  return findings.every(({ good }) => good);
 }
 
 function print(line: string): void {

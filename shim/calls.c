@@ -69,13 +69,33 @@ int64_t map_pages(const struct reply *ask, const struct request *request)
 	if (fd < 0)
 		return -errno;
 	uint64_t protection = ask->flags ? PROT_NONE : request->word;
-	long at = syscall(SYS_mmap, request->d, request->a, protection, request->c, fd, 0UL);
-	int64_t result = at == -1 ? -errno : at;
+	uint64_t mask = lock_registers();
+	int64_t result = -ENOMEM;
+	if (!(request->c & MAP_FIXED) || isolate_registers(request->d, request->a)) {
+		long at = syscall(SYS_mmap, request->d, request->a, protection, request->c, fd, 0UL);
+		result = at == -1 ? -errno : at;
+	}
+	if (result >= 0)
+		cut_registers((uintptr_t)result, request->a);
+	if (result >= 0 && ask->flags && !add_registers((uintptr_t)result, request->a, (int)request->word, &ask->token)) {
+		syscall(SYS_munmap, result, request->a);
+		result = -ENOMEM;
+	}
+	unlock_registers(mask);
 	syscall(SYS_close, fd);
-	if (at != -1)
-		cut_registers((uintptr_t)at, request->a);
-	if (at != -1 && ask->flags)
-		add_registers((uintptr_t)at, request->a, (int)request->word, &ask->token, 0);
+	return result;
+}
+
+/* What is mapped over registers takes their place. */
+static void *map_fixed(void *at, size_t length, int protection, int flags, int fd, off_t offset)
+{
+	uint64_t mask = lock_registers();
+	void *result = MAP_FAILED;
+	if (!isolate_registers((uintptr_t)at, length))
+		errno = ENOMEM;
+	else if ((result = NEXT(mmap)(at, length, protection, flags, fd, offset)) != MAP_FAILED)
+		cut_registers((uintptr_t)at, length);
+	unlock_registers(mask);
 	return result;
 }
 
@@ -93,13 +113,11 @@ static void *map_handle(struct request *request, void *at, int fd, size_t length
 EXPORT void *mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset)
 {
 	struct request request = { 0 };
-	if (!map_of_handle(fd, flags, &request)) {
-		void *result = NEXT(mmap)(at, length, protection, flags, fd, offset);
-		if (flags & MAP_FIXED && result != MAP_FAILED)
-			cut_registers((uintptr_t)result, length);
-		return result;
-	}
-	return map_handle(&request, at, fd, length, protection, flags, offset);
+	if (map_of_handle(fd, flags, &request))
+		return map_handle(&request, at, fd, length, protection, flags, offset);
+	if (flags & MAP_FIXED && catches_faults())
+		return map_fixed(at, length, protection, flags, fd, offset);
+	return NEXT(mmap)(at, length, protection, flags, fd, offset);
 }
 
 /* ---- read and write ---- */

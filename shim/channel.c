@@ -223,6 +223,9 @@ static int64_t exchange(int connection, struct request *request, int fd)
 		case ASK_SEND:
 			done.a = (uint64_t)(int64_t)send_descriptor(&reply);
 			break;
+		case ASK_DRAIN:
+			done.a = (uint64_t)(int64_t)drain_descriptor(&reply);
+			break;
 		case ASK_MAP:
 			done.a = (uint64_t)map_pages(&reply, request);
 			break;

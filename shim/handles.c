@@ -99,12 +99,16 @@ int make_handle(const struct reply *ask)
 	return fd;
 }
 
-int close_handle(const struct reply *ask)
+static bool is_handle(int fd, const struct token *expected)
 {
 	struct token token;
-	int fd = (int)ask->value;
-	if (handle_of(fd, &token) && memcmp(&token, &ask->token, sizeof(token)) == 0)
-		syscall(SYS_close, fd);
+	return handle_of(fd, &token) && memcmp(&token, expected, sizeof(token)) == 0;
+}
+
+int close_handle(const struct reply *ask)
+{
+	if (is_handle((int)ask->value, &ask->token))
+		syscall(SYS_close, (int)ask->value);
 	return 0;
 }
 
@@ -140,4 +144,12 @@ void drain_handle(int fd, uint32_t bytes)
 			return;
 		bytes -= (uint32_t)n;
 	}
+}
+
+int drain_descriptor(const struct reply *ask)
+{
+	if (!is_handle((int)ask->value, &ask->token))
+		return -EBADF;
+	drain_handle((int)ask->value, ask->drain);
+	return 0;
 }

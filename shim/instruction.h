@@ -11,13 +11,24 @@
 #include <stdint.h>
 #include <ucontext.h>
 
-/* The memory that instructions see: registers where a device is, ordinary memory elsewhere. False: a bus error. */
+/* The memory that instructions see: registers where a device is, ordinary memory elsewhere. False: refused. */
 bool load_bus(uintptr_t at, void *into, size_t size);
 bool store_bus(uintptr_t at, const void *from, size_t size);
 
+struct refusal {
+	int error; /* EIO: the device does not answer; else there is nothing, or it may not be accessed so */
+	uintptr_t at;
+};
+
+/* Of this thread. */
+const struct refusal *last_refusal(void);
+
+/* There was a fault. If the two above made it, they refuse; else this returns. */
+void recover_memory(void);
+
 enum outcome {
 	DONE,	 /* and the program counter is at the next instruction */
-	REFUSED, /* by the device: a bus error, and nothing has changed */
+	REFUSED, /* last_refusal() tells why; nothing has changed */
 	UNKNOWN, /* not an instruction that we know */
 };
 

@@ -42,6 +42,7 @@ enum { /* reply.kind */
 	ASK_MAKE,   /* make a descriptor for `token`; flags = O_CLOEXEC | O_NONBLOCK, value = 1: it polls as writable */
 	ASK_CLOSE,  /* close descriptor `value` if it still is `token` */
 	ASK_SEND,   /* send descriptor `value` to the keeper under the name `token` */
+	ASK_DRAIN,  /* receive `drain` bytes from descriptor `value` if it still is `token` */
 	ASK_MAP,    /* map the server's descriptor `value` as the OP_MMAP under way asks for; flags = 1: as registers, `token` */
 };
 

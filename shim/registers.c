@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Registers of a device that a program has mapped. Behind the mapping are pages that cannot be accessed: each load and
- * store faults, and the handler does what the instruction does, asking the server for what it reads and writes. So a
- * store has acted on the device before the next instruction runs, as on hardware.
+ * store faults, and the handler (faults.c) does what the instruction does, asking the server for what it reads and writes.
+ * So a store has acted on the device before the next instruction runs, as on hardware.
  *
- * The handler comes with the first such mapping. From then on the program's own handler of SIGSEGV stands behind ours,
- * which passes on every fault that is not at a register. A thread that blocks SIGSEGV would die of its first access:
- * as there is no use in blocking it, masks lose that bit.
+ * The handler looks mappings up while others change them. So a mapping is split by making its upper part before it ends
+ * earlier, and where an address leads to in the device (address - base) is the same in both.
  */
 #include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 
 #include "instruction.h"
@@ -20,19 +18,21 @@
 
 #define MOST_MAPPINGS 256
 #define LARGEST 16 /* bytes of one access of the server */
+#define PAGE 4096UL
 
 static struct mapping {
-	_Atomic uintptr_t start; /* 0: unused */
-	_Atomic uintptr_t end;
-	uintptr_t offset; /* of `start` in what was mapped at first */
-	int protection;
+	_Atomic uintptr_t start;
+	_Atomic uintptr_t end; /* 0: unused */
+	uintptr_t base;
+	_Atomic int protection;
 	struct token token;
 } mappings[MOST_MAPPINGS];
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of changes; the handler only reads */
-static _Atomic bool installed;
-static struct sigaction theirs;
-static __thread int refusal __attribute__((tls_model("initial-exec")));
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t mask_at_fork;
+
+static __thread struct refusal refusal __attribute__((tls_model("initial-exec")));
+static __thread jmp_buf *recovery __attribute__((tls_model("initial-exec")));
 
 static struct mapping *mapping_at(uintptr_t at)
 {
@@ -42,26 +42,60 @@ static struct mapping *mapping_at(uintptr_t at)
 	return NULL;
 }
 
+bool is_register(uintptr_t at)
+{
+	return mapping_at(at) != NULL;
+}
+
 /* ---- Accesses ---- */
+
+const struct refusal *last_refusal(void)
+{
+	return &refusal;
+}
+
+static bool refuse(int error, uintptr_t at)
+{
+	refusal = (struct refusal){ error, at };
+	return false;
+}
 
 static bool access_device(struct mapping *m, uintptr_t at, void *bytes, size_t size, uint32_t op)
 {
-	struct request request = { .op = op, .word = (uint32_t)size, .token = m->token };
-	request.a = m->offset + (at - atomic_load(&m->start));
-	if (!(m->protection & (op == OP_STORE ? PROT_WRITE : PROT_READ))) {
-		refusal = EFAULT;
-		return false;
-	}
+	struct request request = { .op = op, .word = (uint32_t)size, .token = m->token, .a = at - m->base };
+	if (!(atomic_load(&m->protection) & (op == OP_STORE ? PROT_WRITE : PROT_READ)))
+		return refuse(EFAULT, at);
 	if (op == OP_STORE)
 		memcpy(&request.c, bytes, size);
 	int64_t result = call_server(&request, -1);
-	if (result < 0) {
-		refusal = (int)-result;
-		return false;
-	}
+	if (result < 0)
+		return refuse((int)-result, at);
 	if (op == OP_LOAD)
 		memcpy(bytes, &request.c, size);
 	return true;
+}
+
+/* The other operand of an instruction may be anywhere, so this may fault in its turn: then recover_memory() comes here. */
+static bool access_memory(uintptr_t at, uint8_t *byte, uint32_t op)
+{
+	jmp_buf here;
+	if (_setjmp(here))
+		return refuse(EFAULT, at);
+	recovery = &here;
+	if (op == OP_LOAD)
+		*byte = *(volatile uint8_t *)at;
+	else
+		*(volatile uint8_t *)at = *byte;
+	recovery = NULL;
+	return true;
+}
+
+void recover_memory(void)
+{
+	jmp_buf *there = recovery;
+	recovery = NULL;
+	if (there)
+		_longjmp(*there, 1);
 }
 
 /* One access of the program is one of the device, unless it is larger than any register or leaves the mapping. */
@@ -72,15 +106,10 @@ static bool access_bus(uintptr_t at, uint8_t *bytes, size_t size, uint32_t op)
 		piece = size - done < LARGEST ? size - done : LARGEST;
 		if (m && atomic_load(&m->end) - (at + done) < piece)
 			piece = atomic_load(&m->end) - (at + done);
-		if (!m) {
+		if (!m)
 			piece = 1;
-			if (op == OP_LOAD)
-				bytes[done] = *(volatile uint8_t *)(at + done);
-			else
-				*(volatile uint8_t *)(at + done) = bytes[done];
-		} else if (!access_device(m, at + done, bytes + done, piece, op)) {
+		if (!(m ? access_device(m, at + done, bytes + done, piece, op) : access_memory(at + done, bytes + done, op)))
 			return false;
-		}
 	}
 	return true;
 }
@@ -95,178 +124,141 @@ bool store_bus(uintptr_t at, const void *from, size_t size)
 	return access_bus(at, (uint8_t *)(uintptr_t)from, size, OP_STORE);
 }
 
-/* ---- Faults ---- */
-
-/* As if ours were not there. A default action takes the process when the instruction faults again. */
-static void pass_on(int number, siginfo_t *info, void *context)
-{
-	if (theirs.sa_flags & SA_SIGINFO) {
-		theirs.sa_sigaction(number, info, context);
-	} else if (theirs.sa_handler != SIG_DFL && theirs.sa_handler != SIG_IGN) {
-		theirs.sa_handler(number);
-	} else {
-		struct sigaction standard = { .sa_handler = SIG_DFL };
-		NEXT(sigaction)(number, &standard, NULL);
-	}
-}
-
-static void bus_error(siginfo_t *info)
-{
-	siginfo_t error = *info;
-	error.si_signo = SIGBUS;
-	error.si_code = BUS_ADRERR;
-	syscall(SYS_rt_tgsigqueueinfo, getpid(), syscall(SYS_gettid), SIGBUS, &error);
-}
-
-static void tell_unknown(const ucontext_t *context)
-{
-	char text[128];
-	uint8_t bytes[8] = { 0 };
-#if defined(__x86_64__)
-	copy_in(bytes, (const void *)context->uc_mcontext.gregs[REG_RIP], sizeof(bytes));
-#else
-	(void)context;
-#endif
-	int length = snprintf(text, sizeof(text), "uiommufd: %02x %02x %02x %02x %02x %02x %02x %02x cannot access a mapped register\n",
-			      bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]);
-	syscall(SYS_write, STDERR_FILENO, text, (size_t)length);
-}
-
-static void handle_fault(int number, siginfo_t *info, void *context)
-{
-	int kept = errno;
-	uintptr_t at = (uintptr_t)info->si_addr;
-	enum outcome outcome = UNKNOWN;
-	bool ours = info->si_code > 0 && mapping_at(at);
-	if (ours)
-		outcome = do_instruction(context, at);
-	errno = kept;
-	if (ours && outcome == DONE)
-		return;
-	if (ours && outcome == UNKNOWN)
-		tell_unknown(context);
-	if (ours && outcome == REFUSED && refusal == EIO)
-		bus_error(info);
-	else
-		pass_on(number, info, context);
-}
-
-static void install_handler(void)
-{
-	struct sigaction ours = { .sa_sigaction = handle_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART };
-	if (!atomic_exchange(&installed, true))
-		NEXT(sigaction)(SIGSEGV, &ours, &theirs);
-}
-
 /* ---- Mappings ---- */
 
-/* Takes [start, end) out of what is mapped; what is left of a mapping on both sides becomes two. */
-static void cut(uintptr_t start, uintptr_t end)
+uint64_t lock_registers(void)
 {
-	for (size_t i = 0; i < MOST_MAPPINGS; i++) {
-		struct mapping *m = &mappings[i];
-		uintptr_t low = atomic_load(&m->start), high = atomic_load(&m->end);
-		if (!low || low >= end || high <= start)
-			continue;
-		if (low < start && high > end) {
-			add_registers(end, high - end, m->protection, &m->token, m->offset + (end - low));
-			atomic_store(&m->end, start);
-		} else if (low < start) {
-			atomic_store(&m->end, start);
-		} else if (high > end) {
-			m->offset += end - low;
-			atomic_store(&m->start, end);
-		} else {
-			atomic_store(&m->end, 0);
-			atomic_store(&m->start, 0);
-		}
-	}
+	uint64_t everything = ~0ULL, before;
+	syscall(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &everything, &before, sizeof(before));
+	pthread_mutex_lock(&lock);
+	return before;
 }
 
-void add_registers(uintptr_t start, size_t length, int protection, const struct token *token, uintptr_t offset)
+void unlock_registers(uint64_t mask)
 {
-	install_handler();
+	pthread_mutex_unlock(&lock);
+	syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, NULL, sizeof(mask));
+}
+
+static void before_fork(void)
+{
+	mask_at_fork = lock_registers();
+}
+
+static void after_fork(void)
+{
+	unlock_registers(mask_at_fork);
+}
+
+__attribute__((constructor)) static void prepare(void)
+{
+	if (config())
+		pthread_atfork(before_fork, after_fork, after_fork);
+}
+
+static uintptr_t page_end(uintptr_t start, size_t length)
+{
+	return start + ((length + PAGE - 1) & ~(PAGE - 1));
+}
+
+static bool add(uintptr_t start, uintptr_t end, uintptr_t base, int protection, const struct token *token)
+{
 	for (size_t i = 0; i < MOST_MAPPINGS; i++) {
 		struct mapping *m = &mappings[i];
-		if (atomic_load(&m->start))
+		if (atomic_load(&m->end))
 			continue;
-		m->offset = offset;
-		m->protection = protection;
+		m->base = base;
 		m->token = *token;
+		atomic_store(&m->protection, protection);
 		atomic_store(&m->start, start);
-		atomic_store(&m->end, start + length);
-		return;
+		atomic_store(&m->end, end);
+		return true;
 	}
+	return false;
+}
+
+bool add_registers(uintptr_t start, size_t length, int protection, const struct token *token)
+{
+	catch_faults();
+	return add(start, page_end(start, length), start, protection, token);
+}
+
+/* No mapping goes across `at` any more. False: there is no room for one more. */
+static bool split(uintptr_t at)
+{
+	struct mapping *m = mapping_at(at);
+	if (!m || atomic_load(&m->start) == at)
+		return true;
+	if (!add(at, atomic_load(&m->end), m->base, atomic_load(&m->protection), &m->token))
+		return false;
+	atomic_store(&m->end, at);
+	return true;
+}
+
+bool isolate_registers(uintptr_t start, size_t length)
+{
+	return split(start) && split(page_end(start, length));
 }
 
 void cut_registers(uintptr_t start, size_t length)
 {
-	int kept = errno;
-	if (!atomic_load(&installed))
-		return;
-	pthread_mutex_lock(&lock);
-	cut(start, start + ((length + 4095) & ~(size_t)4095));
-	pthread_mutex_unlock(&lock);
-	errno = kept;
+	uintptr_t end = page_end(start, length);
+	for (size_t i = 0; i < MOST_MAPPINGS; i++)
+		if (start <= atomic_load(&mappings[i].start) && atomic_load(&mappings[i].end) <= end)
+			atomic_store(&mappings[i].end, 0);
+}
+
+/* What the kernel would say of it comes before anything else. */
+static bool is_our_range(const void *at, size_t length)
+{
+	uintptr_t start = (uintptr_t)at;
+	return catches_faults() && start % PAGE == 0 && length && length < UINTPTR_MAX - PAGE - start;
 }
 
 EXPORT int munmap(void *at, size_t length)
 {
-	int result = NEXT(munmap)(at, length);
-	if (result == 0)
+	if (!is_our_range(at, length))
+		return NEXT(munmap)(at, length);
+	uint64_t mask = lock_registers();
+	int result = -1;
+	if (!isolate_registers((uintptr_t)at, length))
+		errno = ENOMEM;
+	else if ((result = NEXT(munmap)(at, length)) == 0)
 		cut_registers((uintptr_t)at, length);
+	unlock_registers(mask);
 	return result;
+}
+
+/* The first register above `at`, or `end`. */
+static uintptr_t next_register(uintptr_t at, uintptr_t end)
+{
+	for (size_t i = 0; i < MOST_MAPPINGS; i++) {
+		uintptr_t start = atomic_load(&mappings[i].start);
+		if (atomic_load(&mappings[i].end) && start > at && start < end)
+			end = start;
+	}
+	return end;
 }
 
 /* Registers stay inaccessible: what changes is what our handler lets through. */
 EXPORT int mprotect(void *at, size_t length, int protection)
 {
-	struct mapping *m = atomic_load(&installed) ? mapping_at((uintptr_t)at) : NULL;
-	if (!m)
+	if (!is_our_range(at, length))
 		return NEXT(mprotect)(at, length, protection);
-	m->protection = protection;
-	return 0;
-}
-
-/* ---- Signals ---- */
-
-EXPORT int sigaction(int number, const struct sigaction *action, struct sigaction *before)
-{
-	if (number != SIGSEGV || !atomic_load(&installed))
-		return NEXT(sigaction)(number, action, before);
-	if (before)
-		*before = theirs;
-	if (action)
-		theirs = *action;
-	return 0;
-}
-
-EXPORT sighandler_t signal(int number, sighandler_t handler)
-{
-	if (number != SIGSEGV || !atomic_load(&installed))
-		return NEXT(signal)(number, handler);
-	sighandler_t before = theirs.sa_handler;
-	theirs = (struct sigaction){ .sa_handler = handler, .sa_flags = SA_RESTART };
-	return before;
-}
-
-static const sigset_t *without_faults(const sigset_t *set, sigset_t *copy)
-{
-	if (!set || !config() || !sigismember(set, SIGSEGV))
-		return set;
-	*copy = *set;
-	sigdelset(copy, SIGSEGV);
-	return copy;
-}
-
-EXPORT int sigprocmask(int how, const sigset_t *set, sigset_t *before)
-{
-	sigset_t copy;
-	return NEXT(sigprocmask)(how, how == SIG_UNBLOCK ? set : without_faults(set, &copy), before);
-}
-
-EXPORT int pthread_sigmask(int how, const sigset_t *set, sigset_t *before)
-{
-	sigset_t copy;
-	return NEXT(pthread_sigmask)(how, how == SIG_UNBLOCK ? set : without_faults(set, &copy), before);
+	uint64_t mask = lock_registers();
+	int result = 0;
+	if (!isolate_registers((uintptr_t)at, length)) {
+		errno = ENOMEM;
+		result = -1;
+	}
+	for (uintptr_t from = (uintptr_t)at, next, end = page_end(from, length); result == 0 && from < end; from = next) {
+		struct mapping *m = mapping_at(from);
+		next = m ? atomic_load(&m->end) : next_register(from, end);
+		if (m)
+			atomic_store(&m->protection, protection);
+		else
+			result = NEXT(mprotect)((void *)from, next - from, protection);
+	}
+	unlock_registers(mask);
+	return result;
 }

@@ -12,7 +12,8 @@
  *   calls.c                                  interposed: what takes a descriptor
  *   syscall.c                                interposed: the same by their numbers
  *   registers.c             mapped registers of devices: each access faults, and the server makes it
- *   x86_64.c, aarch64.c     what an instruction does that has faulted there
+ *   faults.c                these faults, and what programs say of signals
+ *   x86_64*.c, aarch64.c    what an instruction does that has faulted there
  */
 #ifndef UIOMMUFD_SHIM_H
 #define UIOMMUFD_SHIM_H
@@ -127,17 +128,35 @@ static inline int token_access(const struct token *token)
 int make_handle(const struct reply *ask);
 int close_handle(const struct reply *ask);
 int send_descriptor(const struct reply *ask);
+int drain_descriptor(const struct reply *ask);
 
 /* Maps pages of the server as `request` (an OP_MMAP) asks for. Address or -errno. */
 int64_t map_pages(const struct reply *ask, const struct request *request);
 
 void drain_handle(int fd, uint32_t bytes);
 
-/* [start, start + length) are registers of a device, which the server knows as `token`, from `offset` of them on. */
-void add_registers(uintptr_t start, size_t length, int protection, const struct token *token, uintptr_t offset);
+/* ---- registers.c: an address range is rounded up to whole pages ---- */
+
+/* Held while mappings change, the kernel's and ours; no signal comes. Returns the mask that was. */
+uint64_t lock_registers(void);
+void unlock_registers(uint64_t mask);
+
+/* From `start` on there are registers of a device, which the server knows as `token`. False: there is no room for more. */
+bool add_registers(uintptr_t start, size_t length, int protection, const struct token *token);
+
+/* What is mapped in the range is apart from what is around it: cutting it out cannot fail. False: there is no room. */
+bool isolate_registers(uintptr_t start, size_t length);
 
 /* Something else is there now. */
 void cut_registers(uintptr_t start, size_t length);
+
+bool is_register(uintptr_t at);
+
+/* ---- faults.c ---- */
+
+/* From now on each access of a register is one of the device. */
+void catch_faults(void);
+bool catches_faults(void);
 
 /* Turns a -errno into -1 and errno. */
 static inline int64_t returned(int64_t result)

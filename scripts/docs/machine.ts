@@ -42,11 +42,14 @@ function values({
   pattern,
   properties,
   items,
+  anyOf,
 }: JsonSchema): string {
+  if (Array.isArray(anyOf)) return anyOf.map((choice: JsonSchema) => values(choice)).join(', ');
   if (only !== undefined) return code(JSON.stringify(only));
   if (Array.isArray(choices)) return listed(choices);
   if (properties) return 'an object';
   if (items) return items.properties ? 'a list of objects' : `a list of ${values(items)}`;
+  if (type === 'null') return '`null`';
   if (type === 'boolean') return '`true`, `false`';
   if (type === 'string') return pattern ? `a string ${code(String(pattern))}` : 'a string';
   if (type === 'integer') {

@@ -1,5 +1,5 @@
 /** The guest's initial root file system: busybox, the kernel modules of the NVMe driver, and guest-init.sh. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { type ArchiveEntry, cpioArchive } from './cpio.ts';
@@ -23,8 +23,10 @@ export function initramfs(busybox: string, modules: string | null): Buffer {
 /** The files of module `name` and of all that it depends on, in the order in which they can be inserted. */
 function withDependencies(folder: string, name: string): string[] {
   const paths = new Map(moduleFiles(folder).map((file) => [moduleName(file), file]));
+  const builtIn = builtInModules(folder);
   const order: string[] = [];
   const add = (module: string): void => {
+    if (builtIn.has(module)) return;
     const file = paths.get(module);
     if (!file)
       throw new Error(`module ${module} is not in ${folder}, which should be lib/modules/RELEASE of the guest`);
@@ -34,6 +36,13 @@ function withDependencies(folder: string, name: string): string[] {
   };
   add(name);
   return order;
+}
+
+/** What the kernel has inside, as its package lists it. */
+function builtInModules(folder: string): Set<string> {
+  const list = join(folder, 'modules.builtin');
+  if (!existsSync(list)) return new Set();
+  return new Set(readFileSync(list, 'utf8').trimEnd().split('\n').map(moduleName));
 }
 
 function moduleFiles(folder: string): string[] {

@@ -64,6 +64,8 @@ export interface Behaviour {
   readonly smmuv3Nesting: boolean;
   /** Dirty tracking of SMMUv3 (HTTU) can be had. */
   readonly smmuv3DirtyTracking: boolean;
+  /** An HWPT with a fault queue refuses a device of an SMMUv3 that never asks for pages (EINVAL). */
+  readonly smmuv3FaultsNeedRequests: boolean;
   /** A second virtual ID for a device is EEXIST. */
   readonly oneVirtualIdPerDevice: boolean;
   /** A device that goes away leaves the ID of its vDEVICE taken until the context closes. */
@@ -163,6 +165,7 @@ const nothing: Dialect = {
     hwInfoPasid: false,
     smmuv3Nesting: false,
     smmuv3DirtyTracking: false,
+    smmuv3FaultsNeedRequests: false,
     oneVirtualIdPerDevice: true,
     vdeviceTombstone: false,
     mmap: 'none',
@@ -267,7 +270,7 @@ const linux611 = after(linux610, 'linux-6.11', {
     IOMMU_FAULT_QUEUE_ALLOC: takes(iommufd.IOMMU_FAULT_QUEUE_ALLOC, iommufd.FaultAlloc, 'outFaultFd'),
   },
   accepted: { nestedHwptAllocFlags: iommufd.IOMMU_HWPT_FAULT_ID_VALID },
-  behaviour: { smmuv3DirtyTracking: true },
+  behaviour: { smmuv3DirtyTracking: true, smmuv3FaultsNeedRequests: true },
 });
 
 const linux612 = same(linux611, 'linux-6.12');
@@ -317,7 +320,7 @@ const linux615 = after(linux614, 'linux-6.15', {
   },
 });
 
-const linux616 = same(linux615, 'linux-6.16');
+const linux616 = after(linux615, 'linux-6.16', { behaviour: { smmuv3FaultsNeedRequests: false } });
 
 const linux617 = after(linux616, 'linux-6.17', {
   commands: {

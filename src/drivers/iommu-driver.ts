@@ -84,7 +84,10 @@ export interface PagingDomain {
   readonly aperture: Aperture;
   /** Set by the core before any attach: somebody answers page requests of what is attached. */
   handlesFaults?: boolean;
-  /** Maps physically contiguous [pa, pa + length) at iova. All aligned to the smallest page size. ENOMEM when tables cannot be had. */
+  /**
+   * Maps physically contiguous [pa, pa + length) at iova. All aligned to the smallest page size. ENOMEM when tables cannot
+   * be had; EEXIST when something is mapped there.
+   */
   map(iova: bigint, pa: number, length: number, prot: number): void;
   /** Unmaps exactly [iova, iova + length), which was mapped, and invalidates it everywhere the domain is in use before it returns. */
   unmap(iova: bigint, length: bigint): void;

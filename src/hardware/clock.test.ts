@@ -26,3 +26,27 @@ it('goes on after a task that broke an invariant', () => {
   clock.settle();
   expect(seen).toEqual(['next']);
 });
+
+it('keeps what stands behind a task that broke an invariant', () => {
+  const clock = new Clock();
+  const seen: string[] = [];
+  clock.defer(() => {
+    throw new Error('broken');
+  });
+  clock.defer(() => seen.push('behind'));
+  expect(() => clock.settle()).toThrow('broken');
+  expect(clock.settle()).toBe(true);
+  expect(seen).toEqual(['behind']);
+});
+
+it.each([1, 3, 5000])('runs %i tasks at a time, when told so, of work that never ends', (most) => {
+  const clock = new Clock();
+  let runs = 0;
+  const again = (): void => {
+    runs++;
+    clock.defer(again);
+  };
+  clock.defer(again);
+  expect([clock.settle(most), runs]).toEqual([false, most]);
+  expect([clock.settle(most), runs]).toEqual([false, 2 * most]);
+});

@@ -2,6 +2,10 @@
  * The machine's clock: asynchronous things (interrupts, command completion, page responses) are queued here and run in
  * order after the access that caused them, so that the same inputs give the same states.
  */
+
+/** What has run is forgotten so many tasks at a time. */
+const KEPT = 1024;
+
 export class Clock {
   private readonly queue: Array<() => void> = [];
   private running = false;
@@ -11,15 +15,29 @@ export class Clock {
     this.queue.push(task);
   }
 
-  /** Runs until nothing is queued. Called by whoever drives the machine, after each outside access. */
-  settle(): void {
-    if (this.running) return;
+  /**
+   * Runs until nothing is queued, or `most` tasks have run: devices that write into one another's registers may be at it
+   * for ever. Called by whoever drives the machine, after each outside access.
+   * @returns whether nothing is queued
+   */
+  settle(most = Number.POSITIVE_INFINITY): boolean {
+    if (this.running) return false;
     this.running = true;
     try {
-      for (let i = 0; i < this.queue.length; i++) this.queue[i]!();
+      for (let left = most; left > 0 && this.queue.length > 0; left -= KEPT) this.run(Math.min(left, KEPT));
     } finally {
-      this.queue.length = 0;
       this.running = false;
+    }
+    return this.queue.length === 0;
+  }
+
+  /** A task that throws is over; those behind it stay. */
+  private run(most: number): void {
+    let done = 0;
+    try {
+      while (done < most && done < this.queue.length) this.queue[done++]!();
+    } finally {
+      this.queue.splice(0, done);
     }
   }
 }

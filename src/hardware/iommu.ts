@@ -112,7 +112,14 @@ export interface AtcHolder {
 export interface MmioDevice {
   /** @param size 1, 2 or 4 bytes, naturally aligned */
   readRegister(offset: number, size: number): number;
-  writeRegister(offset: number, size: number, value: number): void;
+  /** @param requester number of the device that writes, as interrupt controllers know it; absent for a CPU */
+  writeRegister(offset: number, size: number, value: number, requester?: number): void;
+  /**
+   * A write that comes by DMA: it arrives in the clock's next turn, when whoever sent it (this very device, perhaps) has
+   * moved on. Absent where nothing that a write sets off writes to registers: there it arrives at once.
+   * @param from its bytes, which are the caller's again afterwards
+   */
+  postWrite?(offset: number, from: Uint8Array): void;
 }
 
 /** A wired or message interrupt line towards whoever listens; called on the machine's clock, never re-entrantly. */

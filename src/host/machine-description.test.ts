@@ -48,6 +48,14 @@ describe('a machine description', () => {
       'policy.vmidOverride: 300 found, expected at most 255 (vmid16 of smmu3.0x000000002b400000)',
       (m) => (m.policy = { vmidOverride: 300 }),
     ],
+    [
+      'iommus[0].msiWindow: 0x8001000 found, expected a multiple of 0x100000',
+      (m) => (m.iommus[0]!.msiWindow = '0x8001000'),
+    ],
+    [
+      'iommus[1].address: 0x8080000 found, expected another one than the MSI doorbell has',
+      (m) => (m.iommus[1]!.address = '0x8080000'),
+    ],
     ['iommus[0].stallModel: 3 found, expected one of 0, 1, 2', (m) => (m.iommus[0]!.stallModel = 3)],
     ['iommus[0].sidSize: 33 found, expected at most 32', (m) => (m.iommus[0]!.sidSize = 33)],
     ['iommus[0].sidSize: 1.5 found, expected a whole number', (m) => (m.iommus[0]!.sidSize = 1.5)],
@@ -141,7 +149,7 @@ describe('presets', () => {
 
   it('answer an unknown name with those that there are', () => {
     expect(() => preset('grace')).toThrow(
-      'machine: "grace" found, expected one of two-smmus, two-smmus-fragmented, two-smmus-nvme, one-smmu',
+      'machine: "grace" found, expected one of two-smmus, two-smmus-fragmented, two-smmus-nvme, two-smmus-nvme-x86, ',
     );
     expect(() => preset('toString')).toThrow('expected one of');
   });

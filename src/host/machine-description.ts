@@ -6,7 +6,8 @@ import { z } from 'zod';
 import { FUNCTION_KINDS } from '../hardware/pci/function-kinds.ts';
 import { DEFAULT_SETTINGS } from '../hardware/smmuv3/settings.ts';
 import { firstMistake, type JsonSchema, MachineError } from './machine-error.ts';
-import { parseBdf } from './pci-address.ts';
+import { DOORBELL_ADDRESS, WINDOW_BYTES } from './message-window.ts';
+import { parseBdf, requesterOf } from './pci-address.ts';
 import { physicalLayout } from './physical-layout.ts';
 
 const flag = (value: boolean, text: string) => z.boolean().default(value).describe(text);
@@ -39,6 +40,13 @@ const Smmuv3 = z.strictObject({
     .max(16)
     .optional()
     .describe('a smaller VMID pool than the hardware has: 2^vmidBits - 1 VMIDs'),
+  msiWindow: address
+    .nullable()
+    .default('0x8000000')
+    .describe(
+      'IOVAs where its functions find the MSI doorbell, mapped by the host: 1 MiB, a multiple of 0x100000; null when ' +
+        'messages pass the IOMMU by, at 0xfee00000, as on x86',
+    ),
   s1p: flag(DEFAULT_SETTINGS.s1p, 'has stage 1 (IDR0.S1P)'),
   s2p: flag(DEFAULT_SETTINGS.s2p, 'has stage 2 (IDR0.S2P)'),
   granules: z
@@ -165,8 +173,7 @@ export const smmuName = ({ address }: Pick<SmmuDescription, 'address'>): string 
 
 /** StreamID of a function. */
 export function streamOf(description: FunctionDescription): number {
-  const { segment, bus, device, function: number } = parseBdf(description.bdf);
-  return description.streamId ?? segment * 2 ** 16 + ((bus << 8) | (device << 3) | number);
+  return description.streamId ?? requesterOf(parseBdf(description.bdf));
 }
 
 /** @throws MachineError with one sentence */
@@ -186,10 +193,16 @@ const MMIO_BYTES = 2 ** 30;
 
 function checkIommus({ iommus }: MachineDescription): void {
   for (const [i, smmu] of iommus.entries()) {
-    const { address: at, pri, ats, s1p, s2p, granules, vmidBits = 0 } = smmu;
+    const { address: at, msiWindow, pri, ats, s1p, s2p, granules, vmidBits = 0 } = smmu;
     const key = `iommus[${i}]`;
     if (Number(at) % SMMU_BYTES || Number(at) + SMMU_BYTES > MMIO_BYTES) {
       throw new MachineError(`${key}.address: ${at} found, expected a multiple of 0x20000 below 0x40000000`);
+    }
+    if (Number(at) <= DOORBELL_ADDRESS && DOORBELL_ADDRESS < Number(at) + SMMU_BYTES) {
+      throw new MachineError(`${key}.address: ${at} found, expected another one than the MSI doorbell has`);
+    }
+    if (msiWindow !== null && Number(msiWindow) % WINDOW_BYTES) {
+      throw new MachineError(`${key}.msiWindow: ${msiWindow} found, expected a multiple of 0x100000`);
     }
     const other = iommus.findIndex(({ address: taken }) => Number(taken) === Number(at));
     if (other < i)

@@ -8,6 +8,8 @@ import { ArmSmmuV3 } from '../drivers/arm-smmu-v3/driver.ts';
 import { FrameAllocator } from '../drivers/frame-allocator.ts';
 import type { DriverDevice } from '../drivers/iommu-driver.ts';
 import { Clock } from '../hardware/clock.ts';
+import { MessageBypass } from '../hardware/message-bypass.ts';
+import { MSI_DOORBELL_BYTES, MsiDoorbell } from '../hardware/msi-doorbell.ts';
 import { FUNCTION_KINDS } from '../hardware/pci/function-kinds.ts';
 import { PciFunction } from '../hardware/pci/pci-function.ts';
 import { DEFAULT_SETTINGS } from '../hardware/smmuv3/settings.ts';
@@ -28,9 +30,10 @@ import {
   smmuName,
   streamOf,
 } from './machine-description.ts';
+import { DOORBELL_ADDRESS, type MessageWindow, messageWindow } from './message-window.ts';
 import { MmioWindow } from './mmio-window.ts';
 import { OpenContexts } from './open-contexts.ts';
-import { parseBdf } from './pci-address.ts';
+import { parseBdf, requesterOf } from './pci-address.ts';
 import { physicalLayout } from './physical-layout.ts';
 import { type SysfsEntry, type SysfsFunction, sysfsEntries, sysfsRoots } from './sysfs.ts';
 
@@ -55,6 +58,7 @@ export interface MachineIommu {
   readonly name: string;
   readonly smmu: Smmu;
   readonly driver: ArmSmmuV3;
+  readonly messages: MessageWindow;
 }
 
 const FIRST_BAR = 0x1000_0000;
@@ -83,6 +87,7 @@ export class Machine {
   private readonly tracer: Tracer;
   private readonly openDisk: OpenDisk | undefined;
   private readonly registers: MmioWindow;
+  private readonly doorbell: MsiDoorbell;
   private readonly frames: FrameAllocator;
   private readonly contexts: OpenContexts;
   /** Table frames that the drivers' probes took. */
@@ -97,6 +102,8 @@ export class Machine {
     this.memory = new PhysicalMemory();
     this.registers = new MmioWindow(FIRST_BAR);
     this.memory.placeBacking(0, 1, this.registers);
+    this.doorbell = new MsiDoorbell(this.clock);
+    this.registers.place(DOORBELL_ADDRESS, MSI_DOORBELL_BYTES, this.doorbell);
     this.contexts = new OpenContexts();
     const { ram, window } = physicalLayout(description);
     const { fragmentSeed } = description.memory;
@@ -125,9 +132,9 @@ export class Machine {
     return [...this.groups, ...this.devices].find((candidate) => candidate.path === path)!.open();
   }
 
-  /** Runs what is queued on the clock: interrupts, for one. */
-  settle(): void {
-    this.clock.settle();
+  /** Runs what is queued on the clock: interrupts, for one. `most` and the answer are Clock.settle's. */
+  settle(most?: number): boolean {
+    return this.clock.settle(most);
   }
 
   /** What the machine holds for programs. All zero when none is left. */
@@ -162,7 +169,7 @@ export class Machine {
 
   private makeIommu(description: SmmuDescription): MachineIommu {
     const { memory, clock, tracer, frames } = this;
-    const { type: _type, address, vmidBits, ...settings } = description;
+    const { type: _type, address, vmidBits, msiWindow, ...settings } = description;
     const { vmid, vmidOverride } = this.description.policy;
     const name = smmuName(description);
     const irq = {
@@ -179,23 +186,26 @@ export class Machine {
       ...(vmidBits === undefined ? {} : { vmidBits }),
     };
     const { behaviour } = this.dialect;
-    const driver = new ArmSmmuV3({ name, mmio: smmu, memory, frames, tracer, policy, behaviour });
+    const messages = messageWindow(msiWindow);
+    const messageRegion = messages.region;
+    const driver = new ArmSmmuV3({ name, mmio: smmu, memory, frames, tracer, policy, behaviour, messageRegion });
     driver.probe();
-    return { name, smmu, driver };
+    return { name, smmu, driver, messages };
   }
 
   private makeFunction(description: FunctionDescription, index: number): MadeFunction {
     const { memory, clock, tracer } = this;
     const { bdf, model, ats, pri, pasidBits, canStall } = description;
     const iommu = this.iommus.findIndex(({ name }) => name === description.iommu);
-    const { smmu, driver } = this.iommus[iommu]!;
+    const { smmu, driver, messages } = this.iommus[iommu]!;
     const stream = streamOf(description);
     const kind = FUNCTION_KINDS[model]!;
     const fn = new PciFunction({
       name: bdf,
       kind,
-      iommu: smmu,
+      iommu: messages.bypass ? new MessageBypass(smmu, messages.bypass) : smmu,
       stream,
+      requester: requesterOf(parseBdf(bdf)),
       memory,
       clock,
       tracer,
@@ -222,12 +232,13 @@ export class Machine {
 
   private makeDevices(functions: readonly MadeFunction[]): VfioDevice[] {
     const buses = new Map<string, VfioDevice[]>();
-    return functions.map(({ fn, device }, index) => {
+    return functions.map(({ fn, device, iommu }, index) => {
       const address = parseBdf(fn.name);
       const key = `${address.segment}:${address.bus}`;
       const bus = buses.get(key) ?? [];
       buses.set(key, bus);
-      const { dialect: spoken, tracer } = this;
+      const { dialect: spoken, tracer, doorbell } = this;
+      const { busAddress } = this.iommus[iommu]!.messages;
       const options = {
         index,
         major: VFIO_MAJOR,
@@ -237,6 +248,7 @@ export class Machine {
         group: this.groups[index]!,
         barsMappable: this.description.functions[index]!.mmap,
         dialect: spoken,
+        messages: { doorbell, requester: requesterOf(address), busAddress },
         bus,
         tracer,
       };

@@ -38,6 +38,18 @@ describe('the window of registers', () => {
     expect([memory.lo, memory.hi]).toEqual([0x18, 0x1c]);
   });
 
+  it('leaves it to a device that wants its writes posted when they arrive', () => {
+    const { window, memory, registers } = rig();
+    const posted: [number, number[]][] = [];
+    window.place(
+      0x20000,
+      0x1000,
+      Object.assign(registers, { postWrite: (at: number, from: Uint8Array) => void posted.push([at, [...from]]) }),
+    );
+    memory.write(0x20, 0x10, Uint8Array.of(1, 2, 3, 4, 5));
+    expect([posted, registers.seen]).toEqual([[[0x10, [1, 2, 3, 4, 5]]], []]);
+  });
+
   it('aborts where nothing is', () => {
     const { window, memory, registers } = rig();
     window.place(0x20000, 0x1000, registers);

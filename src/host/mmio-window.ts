@@ -1,6 +1,7 @@
-/** The first GiB of the physical address space: registers of IOMMUs and BARs of functions, side by side. */
+/** The first GiB of the physical address space: registers of IOMMUs, the MSI doorbell and BARs of functions, side by side. */
 import type { MmioDevice } from '../hardware/iommu.ts';
-import { type Backing, FRAME_BYTES } from '../memory/physical-memory.ts';
+import { readRegisters, writeRegisters } from '../hardware/register-access.ts';
+import { type Backing, FRAME_BYTES, NO_REQUESTER } from '../memory/physical-memory.ts';
 
 interface Block {
   readonly start: number;
@@ -35,35 +36,23 @@ export class MmioWindow implements Backing {
   }
 
   read(frame: number, offset: number, into: Uint8Array): boolean {
-    return this.access(frame * FRAME_BYTES + offset, into.length, (device, at, size, done) => {
-      const value = device.readRegister(at, size);
-      for (let i = 0; i < size; i++) into[done + i] = (value >>> (8 * i)) & 0xff;
-    });
+    const address = frame * FRAME_BYTES + offset;
+    const block = this.blockOf(address, into.length);
+    if (block) readRegisters(block.device, address - block.start, into);
+    return block !== undefined;
   }
 
-  write(frame: number, offset: number, from: Uint8Array): boolean {
-    return this.access(frame * FRAME_BYTES + offset, from.length, (device, at, size, done) => {
-      let value = 0;
-      for (let i = 0; i < size; i++) value |= from[done + i]! << (8 * i);
-      device.writeRegister(at, size, value >>> 0);
-    });
-  }
-
-  /** In naturally aligned pieces of up to 4 bytes, low addresses first. */
-  private access(
-    address: number,
-    length: number,
-    piece: (device: MmioDevice, at: number, size: number, done: number) => void,
-  ): boolean {
-    const block = this.blocks.find(({ start, bytes }) => address >= start && address + length <= start + bytes);
+  write(frame: number, offset: number, from: Uint8Array, requester = NO_REQUESTER): boolean {
+    const address = frame * FRAME_BYTES + offset;
+    const block = this.blockOf(address, from.length);
     if (!block) return false;
-    for (let done = 0; done < length; ) {
-      const at = address + done - block.start;
-      const left = length - done;
-      const size = left >= 4 && at % 4 === 0 ? 4 : left >= 2 && at % 2 === 0 ? 2 : 1;
-      piece(block.device, at, size, done);
-      done += size;
-    }
+    const { device, start } = block;
+    if (device.postWrite) device.postWrite(address - start, from);
+    else writeRegisters(device, address - start, from, requester);
     return true;
+  }
+
+  private blockOf(address: number, length: number): Block | undefined {
+    return this.blocks.find(({ start, bytes }) => address >= start && address + length <= start + bytes);
   }
 }

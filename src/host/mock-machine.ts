@@ -63,7 +63,9 @@ export class MockMachine {
   }
 
   /** Nothing happens by itself on this machine. */
-  settle(): void {}
+  settle(): boolean {
+    return true;
+  }
 
   /** What the machine holds for programs. All zero when none is left. */
   leftovers(): Record<string, number> {

@@ -12,6 +12,10 @@ export function parseBdf(bdf: string): PciAddress {
   };
 }
 
+/** The requester ID (bus, device, function) below the segment. */
+export const requesterOf = ({ segment, bus, device, function: number }: PciAddress): number =>
+  segment * 2 ** 16 + ((bus << 8) | (device << 3) | number);
+
 export function formatBdf({ segment, bus, device, function: number }: PciAddress): string {
   return `${hexDigits(segment, 4)}:${hexDigits(bus, 2)}:${hexDigits(device, 2)}.${number}`;
 }

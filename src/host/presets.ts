@@ -13,12 +13,30 @@ const ONE_EACH = [
   { bdf: '0000:02:00.0', iommu: SECOND_NAME, model: 'ioat', ats: true },
 ] as const;
 
+/** What the programs that forward a guest's SMMUv3 to ours ask of GET_HW_INFO, and what stands behind the first of two. */
+const accelerated = (oas: 44 | 48): MachineInput => {
+  const smmu = { vmid16: true, granules: [4, 16, 64] as (4 | 16 | 64)[], oas, ssidSize: 20, ril: true };
+  const features = { ats: true, pri: true, pasidBits: 20 };
+  return {
+    iommus: [
+      { ...FIRST_SMMU, ...smmu },
+      { ...SECOND_SMMU, ...smmu },
+    ],
+    functions: [
+      { bdf: '0000:01:00.0', iommu: FIRST_NAME, model: 'nvme', ...features },
+      { bdf: '0000:02:00.0', iommu: FIRST_NAME, model: 'ioat', ...features },
+      { bdf: '0000:03:00.0', iommu: FIRST_NAME, model: 'dma-probe', ...features },
+      { bdf: '0000:04:00.0', iommu: SECOND_NAME, model: 'nvme', ...features },
+    ],
+  };
+};
+
 export interface Preset {
   readonly summary: string;
   readonly machine: MachineInput;
 }
 
-/** VMIDs have 8 bits in all of them, so that a program can fill a pool in a moment. */
+/** VMIDs have 8 bits, except where a VMM is to be pleased, so that a program can fill a pool in a moment. */
 export const PRESETS: Readonly<Record<string, Preset>> = {
   'two-smmus': {
     summary: 'two SMMUv3 with a DMA engine (IOAT, ATS) behind each',
@@ -35,6 +53,20 @@ export const PRESETS: Readonly<Record<string, Preset>> = {
       functions: ONE_EACH.map((fn) => ({ ...fn, model: 'nvme' })),
     },
   },
+  'two-smmus-nvme-x86': {
+    summary:
+      'the same for x86 guests: MSI at 0xfee00000 past the SMMUs, and no window at 0x8000000, where their RAM is',
+    machine: {
+      iommus: [FIRST_SMMU, SECOND_SMMU].map((smmu) => ({ ...smmu, msiWindow: null })),
+      functions: ONE_EACH.map((fn) => ({ ...fn, model: 'nvme' })),
+    },
+  },
+  'accel-oas48': {
+    summary:
+      'two SMMUv3 as QEMU (accel=on) and OpenVMM want them: every granule, 48-bit addresses, 20-bit PASIDs, range invalidation; NVMe, IOAT and DMA probe with ATS, PRI and PASIDs behind the first, NVMe behind the second',
+    machine: accelerated(48),
+  },
+  'accel-oas44': { summary: 'the same with 44-bit addresses', machine: accelerated(44) },
   'one-smmu': {
     summary:
       'one SMMUv3 that tracks dirty pages, with two DMA engines, one of them without ATS, and a DMA probe with ATS and PASIDs',

@@ -72,6 +72,31 @@ describe('sysfs', () => {
     expect(resource[0]).toBe('0x0000000010000000 0x0000000010003fff 0x0000000000140204');
   });
 
+  it('has a root port above each bus, which libvirt looks for before it assigns a function', () => {
+    expect(children('/sys/bus/pci/devices')).toEqual(['0000:00:01.0', '0000:00:02.0', '0000:01:00.0', '0000:02:00.0']);
+    expect(realpath(`${DEVICE}/..`)).toBe(realpath('/sys/bus/pci/devices/0000:00:01.0'));
+    const port = '/sys/bus/pci/devices/0000:00:02.0';
+    expect([content(`${port}/class`), content(`${port}/secondary_bus_number`)]).toEqual(['0x060400\n', '2\n']);
+    expect(realpath(`${port}/driver`)).toBe('/sys/bus/pci/drivers/pcieport');
+    const entry = entries.get(realpath(`${port}/config`));
+    const config = Buffer.from(entry?.kind === 'file' ? entry.content : '');
+    // Class, header type 1, primary, secondary and subordinate bus; capability 0x10 of a root port.
+    expect([config.readUInt16LE(0x0a), config[0x0e], ...config.subarray(0x18, 0x1b)]).toEqual([0x0604, 1, 0, 2, 2]);
+    expect([config[config[0x34]!], config.readUInt16LE(config[0x34]! + 2) >>> 4]).toEqual([0x10, 4]);
+    // ACS: source validation, request and completion redirect, upstream forwarding, there and enabled.
+    expect([config.readUInt16LE(0x100), config.readUInt16LE(0x104), config.readUInt16LE(0x106)]).toEqual([13, 29, 29]);
+  });
+
+  it('offers a reset of the bus only where a function is alone on it', () => {
+    expect(content(`${DEVICE}/reset_method`)).toBe('flr bus\n');
+    const [first, second] = preset('two-smmus').machine.functions;
+    const shared = [first!, { ...second!, bdf: '0000:01:00.1', iommu: first!.iommu }];
+    const both = new Machine(parseMachine({ ...preset('two-smmus').machine, functions: shared })).sysfs;
+    const methods = both.filter(({ path }) => path.endsWith('/reset_method'));
+    expect(methods.map((entry) => (entry.kind === 'file' ? entry.content : ''))).toEqual(['flr\n', 'flr\n']);
+    expect(both.filter(({ path }) => path.endsWith('/secondary_bus_number'))).toHaveLength(1);
+  });
+
   it('has only relative links, each to something that is there', () => {
     for (const entry of machine.sysfs) {
       if (entry.kind !== 'link') continue;

@@ -1,9 +1,11 @@
 /** What programs find of a machine under /sys: PCI devices, IOMMUs, groups, and how they point at each other. */
 import type { ReservedRegion } from '../drivers/iommu-driver.ts';
+import type { FunctionIdentity } from '../hardware/pci/function-model.ts';
 import type { PciFunction } from '../hardware/pci/pci-function.ts';
+import { ROOT_PORT_IDENTITY, rootPortConfig } from '../hardware/pci/root-port.ts';
 import type { PciAddress } from '../vfio/device.ts';
 import type { VfioGroup } from '../vfio/group.ts';
-import { hexDigits } from './pci-address.ts';
+import { formatBdf, hexDigits } from './pci-address.ts';
 
 /** Structurally what a server serves. */
 export type SysfsEntry =
@@ -27,6 +29,7 @@ export interface SysfsFunction {
 
 const BUS = '/sys/bus/pci';
 const DRIVER = `${BUS}/drivers/vfio-pci`;
+const PORT_DRIVER = `${BUS}/drivers/pcieport`;
 const CLASS_IOMMU = '/sys/class/iommu';
 const CLASS_VFIO = '/sys/class/vfio-dev';
 const CLASS_GROUP = '/sys/class/vfio';
@@ -34,8 +37,9 @@ const VIRTUAL_GROUP = '/sys/devices/virtual/vfio';
 const GROUPS = '/sys/kernel/iommu_groups';
 const PLATFORM = '/sys/devices/platform';
 
-/** Lines of `resource` for a function without bridge windows, and flags of a 64-bit memory BAR. */
+/** Lines of `resource` for a function and for a bridge, and flags of a 64-bit memory BAR. */
 const RESOURCES = 13;
+const BRIDGE_RESOURCES = 17;
 const RESOURCE_MEMORY_64 = 0x140204;
 
 export function sysfsEntries(iommus: readonly string[], functions: readonly SysfsFunction[]): SysfsEntry[] {
@@ -44,7 +48,8 @@ export function sysfsEntries(iommus: readonly string[], functions: readonly Sysf
       (path) => ({ path, kind: 'dir' }) as const,
     ),
     ...iommus.flatMap((name, index) => iommuEntries(name, index)),
-    ...functions.flatMap((fn) => functionEntries(fn, iommus[fn.iommu]!)),
+    ...portsOf(functions).flatMap(portEntries),
+    ...functions.flatMap((fn) => functionEntries(fn, iommus[fn.iommu]!, functions)),
     ...[...new Set(functions.map(({ group }) => group))].flatMap(groupEntries),
   ];
 }
@@ -63,10 +68,48 @@ const platformDevice = (index: number): string => `${PLATFORM}/uiommufd.arm-smmu
 const iommuPath = (name: string, index: number): string => `${platformDevice(index)}/iommu/${name}`;
 const hostBridge = ({ segment }: PciAddress): string => `${PLATFORM}/uiommufd.pcie.${segment}`;
 
-/** Behind a root port of its own bus. */
-function devicePath({ fn, address }: SysfsFunction): string {
-  const port = `${hexDigits(address.segment, 4)}:00:${hexDigits(address.bus & 0x1f, 2)}.${address.bus >>> 5}`;
-  return `${hostBridge(address)}/pci${hexDigits(address.segment, 4)}:00/${port}/${fn.name}`;
+/** The root port of a function's bus: on bus 00, where no function is. */
+function portOf({ address: { segment, bus } }: SysfsFunction): PciAddress {
+  return { segment, bus: 0, device: bus & 0x1f, function: bus >>> 5 };
+}
+
+function portPath(of: SysfsFunction): string {
+  return `${hostBridge(of.address)}/pci${hexDigits(of.address.segment, 4)}:00/${formatBdf(portOf(of))}`;
+}
+
+const devicePath = (of: SysfsFunction): string => `${portPath(of)}/${of.fn.name}`;
+
+/** The first function of each bus. */
+const portsOf = (functions: readonly SysfsFunction[]): SysfsFunction[] =>
+  functions.filter((fn, index) => functions.findIndex((other) => portPath(other) === portPath(fn)) === index);
+
+/** How a VMM knows that a bus is isolated from the others: the port, its bus numbers, and its ACS in `config`. */
+function portEntries(of: SysfsFunction): SysfsEntry[] {
+  const path = portPath(of);
+  const name = formatBdf(portOf(of));
+  const { vendorId, deviceId, classCode, revision } = ROOT_PORT_IDENTITY;
+  const bus = String(of.address.bus);
+  const texts = {
+    vendor: `0x${hexDigits(vendorId, 4)}`,
+    device: `0x${hexDigits(deviceId, 4)}`,
+    class: `0x${hexDigits(classCode, 6)}`,
+    revision: `0x${hexDigits(revision, 2)}`,
+    irq: '0',
+    numa_node: '-1',
+    modalias: modalias(ROOT_PORT_IDENTITY),
+    uevent: uevent('pcieport', name, ROOT_PORT_IDENTITY).join('\n'),
+    resource: Array.from({ length: BRIDGE_RESOURCES }, () => resourceLine(0, 0, 0)).join('\n'),
+    secondary_bus_number: bus,
+    subordinate_bus_number: bus,
+  };
+  return [
+    ...files(path, texts),
+    { path: `${path}/config`, kind: 'file', content: rootPortConfig(of.address.bus) },
+    link(`${BUS}/devices/${name}`, path),
+    link(`${PORT_DRIVER}/${name}`, path),
+    link(`${path}/subsystem`, BUS),
+    link(`${path}/driver`, PORT_DRIVER),
+  ];
 }
 
 function iommuEntries(name: string, index: number): SysfsEntry[] {
@@ -79,12 +122,13 @@ function iommuEntries(name: string, index: number): SysfsEntry[] {
   ];
 }
 
-function functionEntries(of: SysfsFunction, iommu: string): SysfsEntry[] {
+function functionEntries(of: SysfsFunction, iommu: string, all: readonly SysfsFunction[]): SysfsEntry[] {
   const { fn, group } = of;
   const path = devicePath(of);
   const groupPath = `${GROUPS}/${group.number}`;
   return [
     ...attributes(of, path),
+    file(`${path}/reset_method`, `${resetMethods(of, all).join(' ')}\n`),
     link(`${BUS}/devices/${fn.name}`, path),
     link(`${DRIVER}/${fn.name}`, path),
     link(`${path}/subsystem`, BUS),
@@ -109,20 +153,13 @@ function groupEntries({ number, node: { major, minor } }: SysfsFunction['group']
   ];
 }
 
+/** A reset of the bus is no reset of one function where others share it. */
+const resetMethods = (of: SysfsFunction, all: readonly SysfsFunction[]): string[] =>
+  all.some((other) => other !== of && portPath(other) === portPath(of)) ? ['flr'] : ['flr', 'bus'];
+
 function attributes(of: SysfsFunction, path: string): SysfsEntry[] {
   const { identity } = of.fn.kind;
-  const alias = modalias(of.fn);
-  const ids = `${hexDigits(identity.vendorId, 4)}:${hexDigits(identity.deviceId, 4)}`.toUpperCase();
-  const subsystem = `${hexDigits(identity.subsystemVendorId, 4)}:${hexDigits(identity.subsystemId, 4)}`.toUpperCase();
-  const uevent = [
-    'DRIVER=vfio-pci',
-    `PCI_CLASS=${identity.classCode.toString(16).toUpperCase()}`,
-    `PCI_ID=${ids}`,
-    `PCI_SUBSYS_ID=${subsystem}`,
-    `PCI_SLOT_NAME=${of.fn.name}`,
-    `MODALIAS=${alias}`,
-  ];
-  const texts: Record<string, string> = {
+  const texts = {
     vendor: `0x${hexDigits(identity.vendorId, 4)}`,
     device: `0x${hexDigits(identity.deviceId, 4)}`,
     subsystem_vendor: `0x${hexDigits(identity.subsystemVendorId, 4)}`,
@@ -131,19 +168,33 @@ function attributes(of: SysfsFunction, path: string): SysfsEntry[] {
     revision: `0x${hexDigits(identity.revision, 2)}`,
     irq: String(of.interruptLine),
     numa_node: '-1',
-    modalias: alias,
+    modalias: modalias(identity),
     driver_override: 'vfio-pci',
-    uevent: uevent.join('\n'),
+    uevent: uevent('vfio-pci', of.fn.name, identity).join('\n'),
     resource: resourceLines(of).join('\n'),
   };
+  return [...files(path, texts), { path: `${path}/config`, kind: 'file', content: of.fn.config.bytes.slice() }];
+}
+
+type Identity = Pick<
+  FunctionIdentity,
+  'vendorId' | 'deviceId' | 'subsystemVendorId' | 'subsystemId' | 'classCode' | 'revision'
+>;
+
+function uevent(driver: string, slot: string, identity: Identity): string[] {
+  const pair = (vendor: number, device: number): string =>
+    `${hexDigits(vendor, 4)}:${hexDigits(device, 4)}`.toUpperCase();
   return [
-    ...Object.entries(texts).map(([name, text]) => file(`${path}/${name}`, `${text}\n`)),
-    { path: `${path}/config`, kind: 'file', content: of.fn.config.bytes.slice() },
+    `DRIVER=${driver}`,
+    `PCI_CLASS=${identity.classCode.toString(16).toUpperCase()}`,
+    `PCI_ID=${pair(identity.vendorId, identity.deviceId)}`,
+    `PCI_SUBSYS_ID=${pair(identity.subsystemVendorId, identity.subsystemId)}`,
+    `PCI_SLOT_NAME=${slot}`,
+    `MODALIAS=${modalias(identity)}`,
   ];
 }
 
-function modalias({ kind: { identity } }: PciFunction): string {
-  const { vendorId, deviceId, subsystemVendorId, subsystemId, classCode } = identity;
+function modalias({ vendorId, deviceId, subsystemVendorId, subsystemId, classCode }: Identity): string {
   const ids = [vendorId, deviceId, subsystemVendorId, subsystemId].map((id) => hexDigits(id, 8).toUpperCase());
   const [base, sub, programming] = [classCode >>> 16, (classCode >>> 8) & 0xff, classCode & 0xff].map((part) =>
     hexDigits(part, 2).toUpperCase(),
@@ -152,11 +203,12 @@ function modalias({ kind: { identity } }: PciFunction): string {
 }
 
 function resourceLines({ fn, barAddress }: SysfsFunction): string[] {
-  const line = (start: number, last: number, flags: number): string =>
-    [start, last, flags].map((value) => `0x${hexDigits(value, 16)}`).join(' ');
-  const bar0 = line(barAddress, barAddress + fn.kind.identity.bar0Bytes - 1, RESOURCE_MEMORY_64);
-  return [bar0, ...Array.from({ length: RESOURCES - 1 }, () => line(0, 0, 0))];
+  const bar0 = resourceLine(barAddress, barAddress + fn.kind.identity.bar0Bytes - 1, RESOURCE_MEMORY_64);
+  return [bar0, ...Array.from({ length: RESOURCES - 1 }, () => resourceLine(0, 0, 0))];
 }
+
+const resourceLine = (start: number, last: number, flags: number): string =>
+  [start, last, flags].map((value) => `0x${hexDigits(value, 16)}`).join(' ');
 
 function vfioEntries(
   { index, major }: { readonly index: number; readonly major: number },
@@ -178,6 +230,9 @@ function reservedLine({ start, last, type }: ReservedRegion): string {
   const bounds = [start, last].map((bound) => `0x${bound.toString(16).padStart(16, '0')}`).join(' ');
   return `${bounds} ${type === 'software-msi' ? 'msi' : type}\n`;
 }
+
+const files = (path: string, texts: Readonly<Record<string, string>>): SysfsEntry[] =>
+  Object.entries(texts).map(([name, text]) => file(`${path}/${name}`, `${text}\n`));
 
 const file = (path: string, content: string): SysfsEntry => ({ path, kind: 'file', content });
 

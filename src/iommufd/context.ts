@@ -13,6 +13,7 @@ import { type ClientProcess, type Mapping, type OpenFile, POLLIN, POLLOUT } from
 import { hex } from './format.ts';
 import type { DeviceGroup } from './group.ts';
 import type { Ioas } from './ioas.ts';
+import { MessagePages } from './message-pages.ts';
 import { MmapRegions } from './mmap-regions.ts';
 import { ObjectTable } from './objects.ts';
 import { PAGE_BYTES } from './pages.ts';
@@ -53,6 +54,7 @@ export class IommufdContext implements OpenFile {
   readonly objects: ObjectTable;
   /** Groups with a bound device, by their key. */
   readonly groups: Map<object, DeviceGroup>;
+  readonly messagePages: MessagePages;
   /** What objects let the program map. */
   readonly mmapRegions: MmapRegions;
   /** The highest nr of the dialect's commands. */
@@ -81,6 +83,7 @@ export class IommufdContext implements OpenFile {
     this.host = host;
     this.objects = new ObjectTable();
     this.groups = new Map();
+    this.messagePages = new MessagePages();
     this.mmapRegions = new MmapRegions(this);
     this.lastCommand = Math.max(...dialect.commands.keys());
     this.vfioIoas = null;

@@ -119,6 +119,22 @@ export class IommufdDevice extends IommufdObject {
     });
   }
 
+  /**
+   * From now on the device can write messages to the page at `physical`, whatever it is attached to. EOPNOTSUPP when it
+   * is not attached to anything, ENOMEM.
+   * @returns the page's address for the device, or null when its messages are not translated
+   */
+  mapMessagePage(physical: number): bigint | null {
+    const window = this.physical.reservedRegions().find(({ type }) => type === 'software-msi');
+    if (!window) return null;
+    const hwpt = this.attached();
+    if (!hwpt) throw fail('EOPNOTSUPP', `DMA of ${this.owner} is blocked: nothing can map a page for its messages`);
+    const page = this.context.messagePages.place(physical, window.start);
+    hwpt.paging.mapMessagePage(page);
+    this.group.messagePages.add(page);
+    return page.iova;
+  }
+
   /** Blocks DMA. Does nothing when not attached. */
   detach(pasid = NO_PASID): void {
     if (this.leave(pasid)) unuse(this);
@@ -245,6 +261,7 @@ export class IommufdDevice extends IommufdObject {
   private translateBy(hwpt: Hwpt, pasid: number, reserve: boolean): void {
     if (reserve) this.reserve(hwpt);
     try {
+      if (pasid === NO_PASID) for (const page of this.group.messagePages) hwpt.paging.mapMessagePage(page);
       this.group.checkPasid(hwpt, pasid);
       this.physical.attach(hwpt.domain, pasid);
     } catch (error) {

@@ -12,7 +12,7 @@ import {
 import { MOCK_FLAGS_DEVICE_PASID } from '../abi/iommufd-test.ts';
 import type { PageRequest } from '../drivers/iommu-driver.ts';
 import { IommufdDevice } from './device.ts';
-import { reportPageRequest } from './fault-queue.ts';
+import { MOST_GROUPS, MOST_PARTIAL, reportPageRequest } from './fault-queue.ts';
 import { POLLIN, POLLOUT } from './file.ts';
 import { MockProgram } from './test-command/testing.ts';
 
@@ -99,6 +99,54 @@ describe('a page request', () => {
       [1, 2],
       [1, 2],
     ]);
+  });
+
+  it('stays, with its whole group, when not all of it can be written to the reader', async () => {
+    const { program, file, request, read } = await setup();
+    request(1);
+    request(2, { flags: 0 });
+    request(2, { flags: 0 });
+    request(2);
+    const end = BigInt(program.scratch + 4096);
+    const readAt = (room: bigint) => file.read(program.process, end - room, 160, null);
+    expect(readAt(120n)).toBe(40);
+    expect(() => readAt(80n)).toThrow('EFAULT');
+    expect(read()).toEqual([
+      [2, 2],
+      [2, 2],
+      [2, 2],
+    ]);
+  });
+
+  it('has the lowest cookie that nobody answers to', async () => {
+    const { request, read, answer } = await setup();
+    for (const group of [1, 2, 3]) request(group);
+    read();
+    answer([2, 0]);
+    answer([1, 0]);
+    for (const group of [4, 5, 6]) request(group);
+    expect(read()).toEqual([
+      [4, 1],
+      [5, 2],
+      [6, 4],
+    ]);
+  });
+
+  it('is answered INVALID when too many groups wait already', async () => {
+    const { request, answers, read } = await setup();
+    for (let i = 0; i < MOST_GROUPS; i++) request(1);
+    expect(answers).toEqual([]);
+    request(2);
+    expect(answers).toEqual([[2, 1]]);
+    read(40);
+    request(3);
+    expect(answers.length).toBe(1);
+  });
+
+  it('is lost when too many wait for the last one of their group', async () => {
+    const { device, request } = await setup();
+    for (let i = 0; i < MOST_PARTIAL + 3; i++) request(7, { flags: 0 });
+    expect(device.pageRequests.length).toBe(MOST_PARTIAL);
   });
 
   it('reads and writes whole records only: ESPIPE', async () => {

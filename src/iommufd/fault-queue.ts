@@ -31,6 +31,10 @@ interface Group {
   readonly respond: Respond;
 }
 
+/** Memory is not without end: groups beyond these are answered INVALID, requests of incomplete ones are lost. */
+export const MOST_GROUPS = 2 ** 16;
+export const MOST_PARTIAL = 2 ** 10;
+
 export class FaultQueue extends IommufdObject implements EventSource {
   private readonly context: IommufdContext;
   private readonly file: EventFile;
@@ -38,6 +42,8 @@ export class FaultQueue extends IommufdObject implements EventSource {
   private pending: Group[];
   /** Read and not answered, by cookie. */
   private readonly delivered: Map<number, Group>;
+  /** No cookie below is free. */
+  private lowestFree: number;
 
   constructor(context: IommufdContext) {
     super();
@@ -45,6 +51,7 @@ export class FaultQueue extends IommufdObject implements EventSource {
     this.file = new EventFile(this);
     this.pending = [];
     this.delivered = new Map();
+    this.lowestFree = 1;
   }
 
   get kind(): 'fault-queue' {
@@ -56,6 +63,10 @@ export class FaultQueue extends IommufdObject implements EventSource {
   }
 
   push(group: Group): void {
+    if (this.pending.length === MOST_GROUPS) {
+      group.respond(IOMMUFD_PAGE_RESP_INVALID);
+      return;
+    }
     this.pending.push(group);
     if (this.pending.length === 1) this.file.onPollChange?.();
   }
@@ -65,19 +76,24 @@ export class FaultQueue extends IommufdObject implements EventSource {
     if (count % HwptPgfault.size) throw fail('ESPIPE', `count ${count} is not a multiple of ${HwptPgfault.size}`);
     if (this.context.dialect.behaviour.eventReadCountChecked) this.checkCount(count);
     let done = 0;
+    let taken = 0;
     try {
-      for (let group = this.pending[0]; group; group = this.pending[0]) {
-        if (group.requests.length * HwptPgfault.size > count - done) break;
+      for (const group of this.pending) {
+        const { requests, device } = group;
+        if (requests.length * HwptPgfault.size > count - done) break;
         const cookie = this.freeCookie();
-        for (const request of group.requests) {
-          writeUser(caller.memory, address + BigInt(done), record(group.device.id, request, cookie));
-          done += HwptPgfault.size;
+        for (const [i, request] of requests.entries()) {
+          const to = address + BigInt(done + i * HwptPgfault.size);
+          writeUser(caller.memory, to, record(device.id, request, cookie));
         }
         this.delivered.set(cookie, group);
-        this.pending.shift();
+        done += requests.length * HwptPgfault.size;
+        taken++;
       }
     } catch (error) {
-      if (done === 0) throw error;
+      if (taken === 0) throw error;
+    } finally {
+      this.pending.splice(0, taken);
     }
     return done;
   }
@@ -106,7 +122,7 @@ export class FaultQueue extends IommufdObject implements EventSource {
     this.pending = this.pending.filter((group) => group.attachment !== attachment);
     for (const [cookie, group] of this.delivered) {
       if (group.attachment !== attachment) continue;
-      this.delivered.delete(cookie);
+      this.forget(cookie);
       gone.push(group);
     }
     for (const group of gone) group.respond(IOMMUFD_PAGE_RESP_INVALID);
@@ -144,15 +160,19 @@ export class FaultQueue extends IommufdObject implements EventSource {
     }
     const group = this.delivered.get(cookie);
     if (!group) throw fail('EINVAL', `cookie ${cookie} is not waited for`);
-    this.delivered.delete(cookie);
+    this.forget(cookie);
     group.respond(code);
   }
 
   /** The lowest from 1 on. */
   private freeCookie(): number {
-    let cookie = 1;
-    while (this.delivered.has(cookie)) cookie++;
-    return cookie;
+    while (this.delivered.has(this.lowestFree)) this.lowestFree++;
+    return this.lowestFree;
+  }
+
+  private forget(cookie: number): void {
+    this.delivered.delete(cookie);
+    this.lowestFree = Math.min(this.lowestFree, cookie);
   }
 }
 
@@ -175,7 +195,7 @@ function record(device: number, request: PageRequest, cookie: number): Uint8Arra
 export function reportPageRequest(device: IommufdDevice, request: PageRequest, respond: Respond): void {
   const { pageRequests } = device;
   if (!(request.flags & IOMMU_PGFAULT_FLAGS_LAST_PAGE)) {
-    pageRequests.push(request);
+    if (pageRequests.length < MOST_PARTIAL) pageRequests.push(request);
     return;
   }
   const requests = [...pageRequests.filter(({ group }) => group === request.group), request];

@@ -2,6 +2,7 @@
 import { fail } from '../abi/errno.ts';
 import type { IommufdDevice } from './device.ts';
 import type { Hwpt } from './hwpt-nested.ts';
+import type { MessagePage } from './message-pages.ts';
 
 /** The PASID of requests without one. */
 export const NO_PASID = 0;
@@ -15,12 +16,15 @@ export class DeviceGroup {
   readonly key: object;
   /** By PASID. */
   readonly attachments: Map<number, Attachment>;
+  /** Where its devices send messages: mapped in whatever it is attached to. */
+  readonly messagePages: Set<MessagePage>;
   private readonly groups: Map<object, DeviceGroup>;
   private members: number;
 
   private constructor(groups: Map<object, DeviceGroup>, key: object) {
     this.key = key;
     this.attachments = new Map();
+    this.messagePages = new Set();
     this.groups = groups;
     this.members = 0;
   }

@@ -1,12 +1,14 @@
 /** Paging HWPT: a domain of an IOMMU driver that translates what an IOAS maps. */
 import { fail } from '../abi/errno.ts';
 import { IOMMU_HWPT_ALLOC_NEST_PARENT, IOMMU_HWPT_ALLOC_PASID, IOMMU_HWPT_FAULT_ID_VALID } from '../abi/iommufd.ts';
-import type { PagingDomain, UserData } from '../drivers/iommu-driver.ts';
+import { type PagingDomain, PROT_READ, PROT_WRITE, type UserData } from '../drivers/iommu-driver.ts';
 import type { IommufdDevice } from './device.ts';
 import type { FaultQueue } from './fault-queue.ts';
 import { hex } from './format.ts';
 import type { Ioas } from './ioas.ts';
+import type { MessagePage } from './message-pages.ts';
 import { IommufdObject, unuse, use } from './objects.ts';
+import { PAGE_BYTES } from './pages.ts';
 
 export class HwptPaging extends IommufdObject {
   readonly ioas: Ioas;
@@ -18,6 +20,7 @@ export class HwptPaging extends IommufdObject {
   faultQueue: FaultQueue | null;
   /** Made by attaching a device to the IOAS; ends with the last attachment. */
   auto: boolean;
+  private readonly messagePages: Set<MessagePage>;
 
   constructor(ioas: Ioas, domain: PagingDomain, flags: number) {
     super();
@@ -27,6 +30,7 @@ export class HwptPaging extends IommufdObject {
     this.pasidCompatible = (flags & IOMMU_HWPT_ALLOC_PASID) !== 0;
     this.faultQueue = null;
     this.auto = false;
+    this.messagePages = new Set();
   }
 
   /**
@@ -48,6 +52,13 @@ export class HwptPaging extends IommufdObject {
     this.ioas.hwpts.add(this);
   }
 
+  /** Maps a page in the window that the device to be attached reserves, where it stays as long as the domain. ENOMEM. */
+  mapMessagePage(page: MessagePage): void {
+    if (this.messagePages.has(page)) return;
+    this.domain.map(page.iova, page.physical, Number(PAGE_BYTES), PROT_READ | PROT_WRITE);
+    this.messagePages.add(page);
+  }
+
   get kind(): 'hwpt-paging' {
     return 'hwpt-paging';
   }
@@ -59,6 +70,7 @@ export class HwptPaging extends IommufdObject {
 
   destroy(): void {
     if (this.ioas.hwpts.delete(this)) this.ioas.table.removeDomain(this.domain);
+    for (const { iova } of this.messagePages) this.domain.unmap(iova, PAGE_BYTES);
     this.domain.free();
     if (this.faultQueue) unuse(this.faultQueue);
     unuse(this.ioas);

@@ -11,13 +11,17 @@ export const PHYSICAL_FRAMES = 2 ** 40;
 export const SLOT_FRAMES = 2 ** 18;
 const SLOTS_PER_TABLE = 2 ** 11;
 
+/** "No device": who writes is a CPU, or an IOMMU on its own account. */
+export const NO_REQUESTER = -1;
+
 /** What answers for frames that are not host RAM. `frame` is the physical frame; accesses never cross a frame. */
 export interface Backing {
   /** For error messages and `inspect`. */
   readonly name: string;
   /** Fills `into`; false is an external abort. */
   read(frame: number, offset: number, into: Uint8Array): boolean;
-  write(frame: number, offset: number, from: Uint8Array): boolean;
+  /** @param requester number of the device that writes, as interrupt controllers know it, or NO_REQUESTER */
+  write(frame: number, offset: number, from: Uint8Array, requester: number): boolean;
 }
 
 type Slot = RamSlot | Backing;
@@ -122,7 +126,7 @@ export class PhysicalMemory {
     }
     this.words2[0] = lo;
     this.words2[1] = hi;
-    return slot?.write(frame, offset, this.bytes8) === true;
+    return slot?.write(frame, offset, this.bytes8, NO_REQUESTER) === true;
   }
 
   store32(frame: number, offset: number, value: number): boolean {
@@ -134,7 +138,7 @@ export class PhysicalMemory {
       return true;
     }
     this.words2[0] = value;
-    return slot?.write(frame, offset, this.bytes4) === true;
+    return slot?.write(frame, offset, this.bytes4, NO_REQUESTER) === true;
   }
 
   /**
@@ -157,11 +161,14 @@ export class PhysicalMemory {
     return true;
   }
 
-  /** Writes across frames; false as soon as one of them aborts (bytes before it are written). */
-  write(frame: number, offset: number, from: Uint8Array): boolean {
+  /**
+   * Writes across frames; false as soon as one of them aborts (bytes before it are written).
+   * @param requester number of the device that writes
+   */
+  write(frame: number, offset: number, from: Uint8Array, requester = NO_REQUESTER): boolean {
     for (let done = 0; done < from.length; frame++, offset = 0) {
       const piece = from.subarray(done, Math.min(done + FRAME_BYTES - offset, from.length));
-      if (!this.writePiece(frame, offset, piece)) return false;
+      if (!this.writePiece(frame, offset, piece, requester)) return false;
       done += piece.length;
     }
     return true;
@@ -176,9 +183,9 @@ export class PhysicalMemory {
     return true;
   }
 
-  private writePiece(frame: number, offset: number, from: Uint8Array): boolean {
+  private writePiece(frame: number, offset: number, from: Uint8Array, requester: number): boolean {
     const slot = frame < PHYSICAL_FRAMES ? this.slotAt(slotOf(frame)) : undefined;
-    if (!(slot instanceof RamSlot)) return slot?.write(frame, offset, from) === true;
+    if (!(slot instanceof RamSlot)) return slot?.write(frame, offset, from, requester) === true;
     const words = (slot === UNTOUCHED ? this.ownRam(slotOf(frame)) : slot).writableWords(frame & 0x3ffff);
     if (words === null) return false;
     new Uint8Array(words.buffer, words.byteOffset + (((frame & 0x1ff) << 12) | offset), from.length).set(from);

@@ -14,11 +14,21 @@ afterEach(() => {
   fs.rmSync(folder, { recursive: true });
 });
 
+/** A shim of two lines: the real one takes seconds, and is built for other tests. */
+function smallSources(keeper = 'int x;'): string {
+  const sources = path.join(folder, 'sources');
+  fs.mkdirSync(path.join(sources, 'keeper'), { recursive: true });
+  fs.writeFileSync(path.join(sources, 'keeper/keeper.c'), keeper);
+  fs.writeFileSync(path.join(sources, 'shim.c'), 'int y;');
+  return sources;
+}
+
 describe('the build of the shim', () => {
   it('compiles once, leaves nothing else, and finds it again', () => {
-    const built = buildShim();
+    const sources = smallSources();
+    const built = buildShim(sources);
     const before = fs.statSync(built.library);
-    expect(buildShim()).toEqual(built);
+    expect(buildShim(sources)).toEqual(built);
     expect(fs.statSync(built.library).ino).toBe(before.ino);
     expect(fs.readdirSync(path.dirname(built.library)).sort()).toEqual(['keeper.node', 'libuiommufd-shim.so']);
     expect(fs.readdirSync(path.join(folder, 'cache/uiommufd'))).toHaveLength(1);
@@ -30,17 +40,13 @@ describe('the build of the shim', () => {
   });
 
   it('passes on what the compiler says, and leaves nothing', () => {
-    const sources = path.join(folder, 'sources');
-    fs.mkdirSync(path.join(sources, 'keeper'), { recursive: true });
-    fs.writeFileSync(path.join(sources, 'keeper/keeper.c'), 'int x = ;');
-    fs.writeFileSync(path.join(sources, 'shim.c'), 'int y;');
-    expect(() => buildShim(sources)).toThrow(/failed:\n[\s\S]*keeper\.c:1/);
+    expect(() => buildShim(smallSources('int x = ;'))).toThrow(/failed:\n[\s\S]*keeper\.c:1/);
     expect(fs.readdirSync(path.join(folder, 'cache/uiommufd'))).toEqual([]);
   });
 
   it('takes arguments in CC, as make does', () => {
     vi.stubEnv('CC', 'cc -DUNUSED');
-    expect(fs.existsSync(buildShim().keeper)).toBe(true);
+    expect(fs.existsSync(buildShim(smallSources()).keeper)).toBe(true);
   });
 
   it('refuses a cache that LD_PRELOAD could not name', () => {

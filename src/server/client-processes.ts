@@ -44,6 +44,16 @@ export class ClientImage {
     }
   }
 
+  /** A descriptor that is `link`; -1 when the process has none. */
+  descriptorOf(link: string): number {
+    try {
+      const found = fs.readdirSync(`${this.path}/fd`).find((fd) => this.describe(Number(fd)) === link);
+      return Number(found ?? -1);
+    } catch {
+      return -1;
+    }
+  }
+
   /** The file behind descriptor `fd`, as memory; null when closed. */
   memoryFile(fd: number): PageSource | null {
     return this.files.behind(`${this.path}/fd/${fd}`);

@@ -352,8 +352,31 @@ export class Connection implements ClientProcess {
   }
 
   private done(result: number, file: string, reason: string, drain = 0): void {
-    this.calling = false;
     this.shared.settle();
+    const stale = this.closed ? null : this.shared.handles.takeStale(this.pid);
+    if (stale === null) {
+      this.answer(result, file, reason, drain);
+      return;
+    }
+    this.drainAll(stale)
+      .then(() => this.answer(result, file, reason, drain))
+      .catch((error) => this.broken(error));
+  }
+
+  /** Has the process take out what makes descriptors readable that no longer are, before it can poll them again. */
+  private async drainAll(stale: readonly Handle[]): Promise<void> {
+    const { handles } = this.shared;
+    for (const handle of stale) {
+      const fd = this.image!.descriptorOf(handle.link);
+      const bytes = fd < 0 ? 0 : handles.takeUnread(handle);
+      if (bytes > 0 && (await this.ask(wire.ASK_DRAIN, handle.token, fd, 0, bytes)) < 0) {
+        handles.giveBackUnread(handle, bytes);
+      }
+    }
+  }
+
+  private answer(result: number, file: string, reason: string, drain: number): void {
+    this.calling = false;
     if (this.shared.tracer.on && this.op !== wire.OP_IOCTL) this.trace(file, result, reason);
     this.reply(wire.RESULT, result, drain, 0);
   }
@@ -383,18 +406,18 @@ export class Connection implements ClientProcess {
   // ---- Towards the shim
 
   /** Has the shim do what only the process can do, within the present call. @returns its answer; -EIO when it has gone */
-  private ask(kind: number, token: Buffer, value: number, flags: number): Promise<number> {
+  private ask(kind: number, token: Buffer, value: number, flags: number, drain = 0): Promise<number> {
     if (this.closed || !this.calling) return Promise.resolve(-ERRNO.EIO);
-    token.copy(this.out, wire.REPLY.token);
-    this.reply(kind, value, 0, flags);
+    this.reply(kind, value, drain, flags, token);
     return new Promise((resolve) => this.asked.push(resolve));
   }
 
   /** @param result a value, or -errno */
-  private reply(kind: number, result: number, drain: number, flags: number): void {
+  private reply(kind: number, result: number, drain: number, flags: number, token?: Buffer): void {
     if (this.closed) return;
     const refused = kind === wire.RESULT && result < 0;
     const out = kind === wire.RESULT ? this.out : Buffer.from(this.out);
+    token?.copy(out, wire.REPLY.token);
     out.writeUInt32LE(kind, wire.REPLY.kind);
     out.writeInt32LE(refused ? -result : 0, wire.REPLY.error);
     out.writeInt32LE(result | 0, wire.REPLY.value);

@@ -59,6 +59,8 @@ export class Handles {
   private readonly freeIndexes: number[] = [];
   private readonly byLink = new Map<string, Handle>();
   private readonly gone = new Uint32Array(64);
+  /** Readable by bytes that are unread, though their files are not, and nobody is reading them. */
+  private readonly stale = new Set<Handle>();
   private live = 0;
 
   /** @param onRelease called once for each handle that was adopted, when it is gone and no call uses it */
@@ -121,7 +123,19 @@ export class Handles {
     if (handle.unread === 0 || handle.file.pollMask & POLLIN) return 0;
     const bytes = handle.unread;
     handle.unread = 0;
+    this.stale.delete(handle);
     return bytes;
+  }
+
+  /**
+   * Handles of a process that have stopped being readable without a read: events that were answered otherwise. A process
+   * is told of each once; @returns usually null
+   */
+  takeStale(pid: number): Handle[] | null {
+    if (this.stale.size === 0) return null;
+    const found = [...this.stale].filter((handle) => handle.pid === pid);
+    for (const handle of found) this.stale.delete(handle);
+    return found;
   }
 
   /** A process died before it may have taken out `bytes`. */
@@ -160,8 +174,11 @@ export class Handles {
   }
 
   private pollChanged(handle: Handle): void {
-    if (handle.socket < 0 || !(handle.file.pollMask & POLLIN) || handle.unread >= MOST_UNREAD) return;
-    if (this.addon.wake(handle.socket) > 0) handle.unread++;
+    const { socket, file, unread } = handle;
+    const readable = (file.pollMask & POLLIN) !== 0;
+    if (readable || unread === 0) this.stale.delete(handle);
+    else this.stale.add(handle);
+    if (socket >= 0 && readable && unread < MOST_UNREAD && this.addon.wake(socket) > 0) handle.unread++;
   }
 
   private hangUp(handle: Handle): void {
@@ -169,6 +186,7 @@ export class Handles {
     handle.socket = -1;
     handle.hungUp = true;
     handle.file.onPollChange = null;
+    this.stale.delete(handle);
     this.byLink.delete(handle.link);
     if (handle.calls === 0) this.release(handle);
   }

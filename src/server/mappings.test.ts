@@ -12,6 +12,8 @@ const MAPS = `\
 7f0000003000-7f0000004000 ---p 00000000 00:00 0
 7f0000010000-7f0000011000 rw-s 00000000 00:06 9 /dev/dri/card0
 7f0000011000-7f0000012000 rw-s 00000000 00:06 9 /dev/shm/ram
+7f0000020000-7f0000021000 rw-s 00000000 00:01 12 /memfd:uiommufd-region (deleted)
+7f0000021000-7f0000022000 rw-s 00000000 00:01 13 /memfd:ram (deleted)
 7ffff7fc0000-7ffff7fc4000 r--p 00000000 00:00 0                          [vvar]
 7ffff7fc4000-7ffff7fc6000 r-xp 00000000 00:00 0                          [vdso]
 ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]
@@ -31,6 +33,8 @@ describe('what can be pinned, by /proc/PID/maps', () => {
     ['beyond the last', 0x7ffffffff000, 0x1000, false, false],
     ['a device', 0x7f0000010000, 0x1000, true, false],
     ['shared memory, which lives under /dev too', 0x7f0000011000, 0x1000, true, true],
+    ['a region of ours that it has mapped', 0x7f0000020000, 0x1000, true, false],
+    ['a memfd of its own', 0x7f0000021000, 0x1000, true, true],
     ['[vvar]', 0x7ffff7fc0000, 0x1000, false, false],
     ['[vdso]', 0x7ffff7fc4000, 0x1000, false, true],
   ])('%s', (_, from, length, writable, expected) => {

@@ -33,7 +33,7 @@ export function covering(at: Lookup, from: number, end: number, writable: boolea
 
 /** Mappings without pages behind them (VM_IO, VM_PFNMAP): the kernel refuses to pin these. */
 function isDevice(name: string): boolean {
-  if (name.startsWith('[vvar') || name === '[vsyscall]') return true;
+  if (name.startsWith('[vvar') || name === '[vsyscall]' || name.startsWith('/memfd:uiommufd-region')) return true;
   return name.startsWith('/dev/') && !/^\/dev\/(shm|hugepages|zero)/.test(name);
 }
 

@@ -18,7 +18,8 @@ export const NONCE = 2;
 export const ASK_MAKE = 3;
 export const ASK_CLOSE = 4;
 export const ASK_SEND = 5;
-export const ASK_MAP = 6;
+export const ASK_DRAIN = 6;
+export const ASK_MAP = 7;
 
 /** Index u32, 1 + node and access mode (its upper two bits) u32, 16 random bytes. */
 export const TOKEN_BYTES = 24;

@@ -30,6 +30,10 @@ export interface ServedMachine {
   readonly sysfs: readonly SysfsEntry[];
   /** Absolute paths: they and all that is under them are ours, whatever the real machine has there. */
   readonly ownedRoots: readonly string[];
-  /** Runs the machine's clock: called after each call, before its result is seen. */
-  settle(): void;
+  /**
+   * Runs the machine's clock: called after each call, before its result is seen.
+   * @param most tasks to run
+   * @returns whether there is nothing more to do now; otherwise it is called again soon
+   */
+  settle(most: number): boolean;
 }

@@ -40,6 +40,9 @@ export interface ClientCounts {
   readonly eventFds: number;
 }
 
+/** Tasks of the machine's clock between two calls; one takes up to about a millisecond. */
+const SLICE = 128;
+
 /** How often closed handles are looked for when nobody calls. */
 const IDLE_SWEEP_MS = 50;
 
@@ -48,6 +51,8 @@ export class Server {
   private readonly tracer: Tracer;
   private readonly connections = new Set<Connection>();
   private running: Running | null = null;
+  /** The next slice of the machine's work is on its way. */
+  private slicing = false;
 
   constructor(options: ServerOptions) {
     this.options = options;
@@ -175,13 +180,21 @@ export class Server {
     }
   }
 
+  /** What is left after a slice goes on between other calls: devices of one program may keep themselves busy for ever. */
   private settle(): void {
+    let settled = false;
     try {
-      this.options.machine.settle();
+      settled = this.options.machine.settle(SLICE);
       this.running?.shared.processes.publishAccounts();
     } catch (error) {
       this.internalError(error);
     }
+    if (settled || this.slicing || !this.running) return;
+    this.slicing = true;
+    setImmediate(() => {
+      this.slicing = false;
+      this.settle();
+    });
   }
 
   private internalError(error: unknown): void {

@@ -58,6 +58,18 @@ describe('a mapped BAR', () => {
     expect(() => registers!.store(CHAINADDR, new Uint8Array(4))).toThrow('EIO');
   });
 
+  it('is a bus error (EIO) in low power, out of which it does not bring the device', async () => {
+    const { program, fd, map } = await boundDevice();
+    const { registers } = map();
+    const feature = (flags: number) =>
+      program.err(fd, vfio.VFIO_DEVICE_FEATURE, vfio.DeviceFeature, { argsz: 8, flags });
+    expect(await feature(vfio.VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY | vfio.VFIO_DEVICE_FEATURE_SET)).toBe('');
+    expect(program.pread(fd, 8n, 1)).toEqual(Uint8Array.of(0x32));
+    expect(() => registers!.load(8, new Uint8Array(1))).toThrow('EIO');
+    expect(await feature(vfio.VFIO_DEVICE_FEATURE_LOW_POWER_EXIT | vfio.VFIO_DEVICE_FEATURE_SET)).toBe('');
+    registers!.load(8, new Uint8Array(1));
+  });
+
   it.each<[string, bigint, number, bigint]>([
     ['a private mapping', 0x1000n, PRIVATE, 0n],
     ['more than the BAR', 0x5000n, SHARED, 0n],

@@ -4,10 +4,10 @@
  */
 import { fail } from '../abi/errno.ts';
 import { VFIO_PCI_ROM_REGION_INDEX } from '../abi/vfio.ts';
+import type { PciFunction } from '../hardware/pci/pci-function.ts';
 import type { Mapping } from '../iommufd/file.ts';
-import type { VfioDevice } from './device.ts';
+import type { Binding, VfioDevice } from './device.ts';
 import { accessRegisters, REGION_SHIFT, regionBytes } from './regions.ts';
-import type { VirtualConfig } from './virtual-config.ts';
 
 const PAGE = 4096;
 const MAP_SHARED = 1;
@@ -23,7 +23,7 @@ export class BarMappings {
   }
 
   /** Registers behind a BAR, the MSI-X table included. EINVAL for anything else, and for a private mapping. */
-  map(device: VfioDevice, config: VirtualConfig, length: bigint, flags: number, position: bigint): Mapping {
+  map(device: VfioDevice, binding: Binding, length: bigint, flags: number, position: bigint): Mapping {
     const { fn } = device;
     const index = Number(position >> REGION_SHIFT);
     const size = index < VFIO_PCI_ROM_REGION_INDEX && device.barsMappable ? regionBytes(fn, index) : 0;
@@ -38,8 +38,8 @@ export class BarMappings {
       registers: {
         name: `${fn.name} BAR${index}`,
         length: bytes,
-        load: (offset, into) => accessRegisters(fn, config, start + offset).read(into),
-        store: (offset, from) => accessRegisters(fn, config, start + offset).write(from),
+        load: (offset, into) => answering(fn, binding, start + offset).read(into),
+        store: (offset, from) => answering(fn, binding, start + offset).write(from),
       },
       inUse: null,
       ended: () => {
@@ -55,4 +55,10 @@ export class BarMappings {
     for (const mapping of this.present) if (mapping.inUse?.() === false) this.present.delete(mapping);
     return this.present.size > 0;
   }
+}
+
+/** EIO in low power: an access of a mapping, unlike a call, does not wake the device. */
+function answering(fn: PciFunction, { config, lowPower }: Binding, offset: number): ReturnType<typeof accessRegisters> {
+  if (lowPower.isEntered) throw fail('EIO', `${fn.name} is in low power`);
+  return accessRegisters(fn, config, offset);
 }

@@ -103,7 +103,7 @@ export class VfioDeviceFile implements OpenFile {
   }
 
   mmap(_caller: ClientProcess, length: bigint, _protection: number, flags: number, offset: bigint): Mapping {
-    return this.mappings.map(this.vfio, this.bound().config, length, flags, offset);
+    return this.mappings.map(this.vfio, this.bound(), length, flags, offset);
   }
 
   release(): void {

@@ -19,6 +19,7 @@ import type { VfioGroup } from './group.ts';
 import { DeviceInterrupts } from './interrupts.ts';
 import { IoEventFds } from './io-event-fds.ts';
 import { LowPower } from './low-power.ts';
+import type { MessageRoute } from './message-route.ts';
 import { resetFunction, restoreState, type SavedState, saveState, setMaster, setMemoryDecode } from './pci-core.ts';
 import { VirtualConfig } from './virtual-config.ts';
 
@@ -42,6 +43,8 @@ export interface VfioDeviceOptions {
   /** Those that its IOMMU cannot tell apart. */
   readonly group: VfioGroup;
   readonly dialect: Dialect;
+  /** How its messages come to the host. */
+  readonly messages: MessageRoute;
   /** All devices on its bus, itself included: a hot reset hits all of them. */
   readonly bus: readonly VfioDevice[];
   readonly tracer: Tracer;
@@ -78,6 +81,7 @@ export class VfioDevice {
   /** Files that share the binding. */
   private opens: number;
   private readonly driver: DriverDevice;
+  private readonly messages: MessageRoute;
 
   constructor(options: VfioDeviceOptions) {
     this.name = `vfio${options.index}`;
@@ -91,6 +95,7 @@ export class VfioDevice {
     this.bus = options.bus;
     this.tracer = options.tracer;
     this.driver = options.driver;
+    this.messages = options.messages;
     this.binding = null;
     this.opens = 0;
     this.lingering = new Set();
@@ -144,7 +149,7 @@ export class VfioDevice {
     setMemoryDecode(fn, true);
     resetFunction(fn);
     const saved = saveState(fn);
-    const interrupts = new DeviceInterrupts(fn, this.tracer);
+    const interrupts = new DeviceInterrupts(fn, device, this.messages, this.tracer);
     const config = new VirtualConfig(fn, (disabled) => interrupts.setPinDisabled(disabled));
     const ioEventFds = new IoEventFds(fn, config);
     const lowPower = new LowPower();

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { leftovers, Program, testMachine } from '../../test/host/program.ts';
+import { IOMMU_IOAS_ALLOC, IoasAlloc } from '../abi/iommufd.ts';
 import * as vfio from '../abi/vfio.ts';
 
 const [INTX, MSI, MSIX, ERR, REQ] = [0, 1, 2, 3, 4];
@@ -7,12 +8,16 @@ const [NONE, BOOL, EVENTFD, MASK, UNMASK, TRIGGER] = [1, 2, 4, 8, 16, 32];
 const fdData = (...fds: number[]) => new Uint8Array(Int32Array.from(fds).buffer);
 const config = (offset: number): bigint => (7n << 40n) + BigInt(offset);
 
-async function boundDevice() {
+/** vfio0, attached to an empty IOAS unless a test wants it blocked. */
+async function boundDevice({ attached = true } = {}) {
   const { machine, events } = testMachine();
   const program = new Program(machine);
   const iommufd = program.open('/dev/iommu');
   const fd = program.open('/dev/vfio/devices/vfio0');
   await program.ok(fd, vfio.VFIO_DEVICE_BIND_IOMMUFD, vfio.DeviceBindIommufd, { argsz: 16, iommufd });
+  const { outIoasId: ptId } = await program.ok(iommufd, IOMMU_IOAS_ALLOC, IoasAlloc);
+  const attach = { argsz: 12, ptId };
+  if (attached) await program.ok(fd, vfio.VFIO_DEVICE_ATTACH_IOMMUFD_PT, vfio.DeviceAttachIommufdPt, attach);
   const { fn } = machine.devices[0]!;
   const set = async (flags: number, index: number, start: number, count: number, tail = new Uint8Array()) => {
     const values = { flags, index, start, count };
@@ -20,7 +25,7 @@ async function boundDevice() {
   };
   const setFds = (index: number, start: number, ...fds: number[]) =>
     set(EVENTFD | TRIGGER, index, start, fds.length, fdData(...fds));
-  const settle = (): void => machine.settle();
+  const settle = () => machine.settle();
   return { machine, events, program, fd, fn, set, setFds, settle };
 }
 
@@ -62,6 +67,22 @@ describe('SET_IRQS', () => {
 });
 
 describe('MSI-X', () => {
+  it('cannot be had of a device that is not attached: nothing maps the page of its messages', async () => {
+    const { program, setFds, fn } = await boundDevice({ attached: false });
+    const { fd, eventFd } = program.eventfd();
+    expect(await setFds(MSIX, 0, fd)).toBe('ENOSPC');
+    expect([fn.msixEnabled, eventFd.held]).toEqual([false, 0]);
+    expect(await setFds(INTX, 0, fd)).toBe('');
+  });
+
+  it('writes messages to the software MSI window, whatever a program wrote into the table', async () => {
+    const { program, setFds, fn } = await boundDevice();
+    for (const [word, value] of [0xdead_0000, 1, 0xbeef].entries()) fn.writeRegister(0x2000 + 4 * word, 4, value);
+    await setFds(MSIX, 0, program.eventfd().fd);
+    const entry = [0, 4, 8, 12].map((at) => fn.readRegister(0x2000 + at, 4));
+    expect(entry).toEqual([0x0800_0040, 0, 0, 0]);
+  });
+
   it('reaches the eventfd, from the device and by hand', async () => {
     const { program, fd: device, set, setFds, fn, settle, events } = await boundDevice();
     const { fd, eventFd } = program.eventfd();

@@ -1,6 +1,6 @@
 /**
  * Interrupts of a device on their way to the program's eventfds: the pin (INTx), MSI-X vectors, and the two that only
- * vfio itself raises (ERR, REQ). One of INTx and MSI-X at a time.
+ * vfio itself raises (ERR, REQ). One of INTx and MSI-X at a time. A vector's message is its number.
  */
 
 import { fail } from '../abi/errno.ts';
@@ -19,9 +19,11 @@ import {
   VFIO_PCI_REQ_IRQ_INDEX,
 } from '../abi/vfio.ts';
 import type { InterruptTarget, PciFunction } from '../hardware/pci/pci-function.ts';
+import type { IommufdDevice } from '../iommufd/device.ts';
 import type { ClientProcess, EventFd } from '../iommufd/file.ts';
 import type { Tracer } from '../trace/events.ts';
-import { intxPending, setIntx, setMsix } from './pci-core.ts';
+import { closeRoute, type MessageRoute, openRoute } from './message-route.ts';
+import { intxPending, setIntx, setMessage, setMsix } from './pci-core.ts';
 
 /** SET_IRQS after its header was checked: what to do with which vectors, and the data behind the header. */
 export interface IrqRequest {
@@ -36,6 +38,8 @@ type Slot = { eventFd: EventFd | null };
 
 export class DeviceInterrupts implements InterruptTarget {
   private readonly fn: PciFunction;
+  private readonly device: IommufdDevice;
+  private readonly route: MessageRoute;
   private readonly tracer: Tracer;
   /** VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX, or none. */
   private mode: number | null;
@@ -48,12 +52,16 @@ export class DeviceInterrupts implements InterruptTarget {
   private readonly vectors: Map<number, EventFd>;
   /** Vectors allocated when MSI-X was switched on: the number does not change until it is off again. */
   private allocated: number;
+  /** Where the function writes its messages, while MSI-X is on. */
+  private messageAddress: bigint;
   private readonly errorSlot: Slot;
   private readonly requestSlot: Slot;
   private closed: boolean;
 
-  constructor(fn: PciFunction, tracer: Tracer) {
+  constructor(fn: PciFunction, device: IommufdDevice, route: MessageRoute, tracer: Tracer) {
     this.fn = fn;
+    this.device = device;
+    this.route = route;
     this.tracer = tracer;
     this.mode = null;
     this.pinSlot = { eventFd: null };
@@ -62,6 +70,7 @@ export class DeviceInterrupts implements InterruptTarget {
     this.pinDisabled = false;
     this.vectors = new Map();
     this.allocated = 0;
+    this.messageAddress = 0n;
     this.errorSlot = { eventFd: null };
     this.requestSlot = { eventFd: null };
     this.closed = false;
@@ -107,11 +116,6 @@ export class DeviceInterrupts implements InterruptTarget {
     else this.unmask();
   }
 
-  message(vector: number): void {
-    const eventFd = this.mode === VFIO_PCI_MSIX_IRQ_INDEX ? this.vectors.get(vector) : undefined;
-    if (eventFd) this.signal(VFIO_PCI_MSIX_IRQ_INDEX, vector, eventFd);
-  }
-
   pin(): void {
     if (this.mode !== VFIO_PCI_INTX_IRQ_INDEX || this.pinMasked || !intxPending(this.fn)) return;
     setIntx(this.fn, false);
@@ -135,6 +139,7 @@ export class DeviceInterrupts implements InterruptTarget {
     }
     if (this.mode === VFIO_PCI_MSIX_IRQ_INDEX) {
       setMsix(this.fn, false);
+      closeRoute(this.route);
       for (const vector of [...this.vectors.keys()]) this.setVector(vector, null);
     }
     this.mode = null;
@@ -228,9 +233,11 @@ export class DeviceInterrupts implements InterruptTarget {
     const unchanged = (): void => this.checkMode(VFIO_PCI_MSIX_IRQ_INDEX, false);
     if (enabling) {
       if (start + count === 0) throw fail('ERANGE', 'start and count are 0: MSI-X needs a vector to be switched on');
+      this.messageAddress = openRoute(this.route, this.device, (vector) => this.receive(vector));
+      this.allocated = start + count;
+      for (let vector = 0; vector < this.allocated; vector++) setMessage(this.fn, vector, this.messageAddress);
       setMsix(this.fn, true);
       this.mode = VFIO_PCI_MSIX_IRQ_INDEX;
-      this.allocated = start + count;
     }
     for (let vector = start; vector < start + count; vector++) {
       try {
@@ -252,11 +259,19 @@ export class DeviceInterrupts implements InterruptTarget {
     throw fail('EINVAL', `vector ${vector} is not among the ${this.allocated} allocated when MSI-X was switched on`);
   }
 
+  /** A program that has mapped the MSI-X table may have changed it: the message is written afresh. */
   private setVector(vector: number, eventFd: EventFd | null): void {
     this.vectors.get(vector)?.release();
-    if (eventFd) this.vectors.set(vector, eventFd);
-    else if (!this.vectors.delete(vector)) return;
+    if (eventFd) {
+      this.vectors.set(vector, eventFd);
+      setMessage(this.fn, vector, this.messageAddress);
+    } else if (!this.vectors.delete(vector)) return;
     this.fn.maskVector(vector, eventFd === null);
+  }
+
+  private receive(vector: number): void {
+    const eventFd = this.vectors.get(vector);
+    if (eventFd) this.signal(VFIO_PCI_MSIX_IRQ_INDEX, vector, eventFd);
   }
 
   // ERR and REQ

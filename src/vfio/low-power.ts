@@ -20,6 +20,11 @@ export class LowPower {
     this.wakeup = wakeup;
   }
 
+  /** Until exit(): registers that are mapped do not answer. */
+  get isEntered(): boolean {
+    return this.entered;
+  }
+
   /** The device is accessed. Without an eventfd it may sleep again afterwards, with one it stays awake. */
   access(): void {
     if (!this.wakeup) return;

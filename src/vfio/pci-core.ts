@@ -32,23 +32,22 @@ const SAVED = [
 export interface SavedState {
   readonly bar0: readonly number[];
   readonly registers: ReadonlyMap<string, number>;
-  /** MSI-X vectors that are not masked. */
-  readonly vectors: readonly number[];
+  /** The MSI-X table. */
+  readonly messages: Uint32Array | null;
 }
 
 export function saveState(fn: PciFunction): SavedState {
   const present = SAVED.filter((name) => fn.config.has(name));
-  const vectors = Array.from({ length: fn.msix?.vectors ?? 0 }, (_, vector) => vector);
   return {
     bar0: BAR0_WORDS.map((offset) => fn.readConfig(offset, 4)),
     registers: new Map(present.map((name) => [name, fn.config.get(name)])),
-    vectors: vectors.filter((vector) => !fn.msix!.isMasked(vector)),
+    messages: fn.msix?.save() ?? null,
   };
 }
 
 export function restoreState(fn: PciFunction, state: SavedState): void {
   for (const [i, offset] of BAR0_WORDS.entries()) fn.writeConfig(offset, 4, state.bar0[i]!);
-  for (const vector of state.vectors) fn.maskVector(vector, false);
+  if (state.messages) fn.msix!.restore(state.messages);
   for (const [name, value] of state.registers) writeRegister(fn, name, value);
 }
 
@@ -85,6 +84,11 @@ export function setMsix(fn: PciFunction, on: boolean): void {
   else for (let vector = 0; vector < fn.msix!.vectors; vector++) fn.maskVector(vector, true);
   writeRegister(fn, 'MSIX_CONTROL', on ? control | MSIX_CONTROL_ENABLE : control & ~MSIX_CONTROL_ENABLE);
   if (!on) setIntx(fn, true);
+}
+
+/** The vector's message: its number, at `address`. */
+export function setMessage(fn: PciFunction, vector: number, address: bigint): void {
+  fn.msix!.setMessage(vector, address, vector);
 }
 
 function changeCommand(fn: PciFunction, bit: number, on: boolean): void {

@@ -83,6 +83,18 @@ export class Client {
     return s;
   }
 
+  /** The same for an ioctl whose struct tells how far it came, refused or not. */
+  ioctlEvenRefused<S extends AnyStruct>(fd: number, command: number, layout: S, values: Values): InstanceType<S> {
+    try {
+      return this.ioctl(fd, command, layout, values);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      const s = new layout();
+      this.process.memory.read(this.scratch, s.bytes);
+      return s as InstanceType<S>;
+    }
+  }
+
   /** An ioctl that opens a descriptor or takes eventfds. @param tail what follows the struct */
   async ioctlLater<S extends AnyStruct>(
     fd: number,
@@ -123,12 +135,12 @@ export class Client {
   }
 
   private prepare<S extends AnyStruct>(layout: S, values: Values, tail = new Uint8Array()): InstanceType<S> {
-    this.checkRefusal(layout.structName, values);
     const s = new layout();
     const sizeField = 'argsz' in layout.fields ? 'argsz' : 'size';
     Object.assign(s, { [sizeField]: layout.size + tail.length, ...values });
     this.process.memory.write(this.scratch, s.bytes);
     this.process.memory.write(this.scratch + layout.size, tail);
+    this.checkRefusal(layout.structName, values);
     return s as InstanceType<S>;
   }
 

@@ -1,9 +1,15 @@
 /** The process of a VMM, inside this one: memory, descriptors, eventfds that call back. */
 import { fail } from '../abi/errno.ts';
-import type { ClientProcess, EventFd, OpenFile } from '../iommufd/file.ts';
+import type { ClientProcess, EventFd, MappedRegisters, Mapping, OpenFile } from '../iommufd/file.ts';
 import { ProcessAccount } from '../iommufd/process-account.ts';
 import { ProcessBuffer } from '../memory/process-buffer.ts';
 import { notMemory, type PageSource } from '../memory/process-memory.ts';
+
+/** Where registers are mapped; each mapping has a GiB to itself. */
+const MAPPINGS = 0x7f00_0000_0000n;
+const MAPPING_SHIFT = 30n;
+const PROT_READ_WRITE = 3;
+const MAP_SHARED = 1;
 
 export class VmmProcess implements ClientProcess {
   readonly pid: number;
@@ -11,6 +17,7 @@ export class VmmProcess implements ClientProcess {
   readonly account: ProcessAccount;
   private readonly files: Map<number, OpenFile>;
   private readonly eventFds: Map<number, () => void>;
+  private readonly mappings: (Mapping | null)[];
 
   constructor(pid: number, memoryBytes: number) {
     this.pid = pid;
@@ -18,6 +25,7 @@ export class VmmProcess implements ClientProcess {
     this.account = new ProcessAccount();
     this.files = new Map();
     this.eventFds = new Map();
+    this.mappings = [];
   }
 
   /** Descriptors that are open, in the order in which they were opened. */
@@ -50,6 +58,25 @@ export class VmmProcess implements ClientProcess {
     const file = this.file(fd);
     this.files.delete(fd);
     file.release();
+  }
+
+  /** mmap(2) of registers. @returns their address */
+  mapRegisters(fd: number, length: number, offset: bigint): bigint {
+    this.mappings.push(this.file(fd).mmap(this, BigInt(length), PROT_READ_WRITE, MAP_SHARED, offset));
+    return MAPPINGS + (BigInt(this.mappings.length - 1) << MAPPING_SHIFT);
+  }
+
+  /** munmap(2) of what mapRegisters() has mapped at `address`. */
+  unmapRegisters(address: bigint): void {
+    const index = Number((address - MAPPINGS) >> MAPPING_SHIFT);
+    this.mappings[index]?.ended();
+    this.mappings[index] = null;
+  }
+
+  registersAt(address: bigint, length: bigint): { registers: MappedRegisters; offset: number } | null {
+    const registers = this.mappings[Number((address - MAPPINGS) >> MAPPING_SHIFT)]?.registers;
+    const offset = Number((address - MAPPINGS) & ((1n << MAPPING_SHIFT) - 1n));
+    return registers && offset + Number(length) <= registers.length ? { registers, offset } : null;
   }
 
   /** An eventfd that has `signalled` called each time. */

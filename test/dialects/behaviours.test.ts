@@ -139,6 +139,21 @@ describe('SMMUv3', () => {
     );
   }
   changed(
+    'linux-6.16',
+    'an HWPT with a fault queue takes a device that never asks for pages',
+    { from: 'linux-6.13', before: 'EINVAL', since: '' },
+    async (release) => {
+      const { vm, device, slice } = await smmuVm(release);
+      const { program, iommufd } = vm;
+      await slice.setVirtualId(device, 1);
+      const { outFaultId } = await program.ok(iommufd, uapi.IOMMU_FAULT_QUEUE_ALLOC, uapi.FaultAlloc);
+      const dataUptr = program.put(new Uint8Array(BigUint64Array.from(STE_BYPASS).buffer));
+      const faults = { flags: uapi.IOMMU_HWPT_FAULT_ID_VALID, faultId: outFaultId };
+      const values = { ...faults, devId: device.id, ptId: slice.id, dataType: 2, dataLen: 16, dataUptr };
+      return device.attachErr((await program.ok(iommufd, uapi.IOMMU_HWPT_ALLOC, uapi.HwptAlloc, values)).outHwptId);
+    },
+  );
+  changed(
     'linux-6.15',
     'a nested HWPT that translates takes no device without a vDEVICE',
     { from: 'linux-6.13', before: '', since: 'ENOENT' },

@@ -5,6 +5,7 @@
 import type { IommufdContext } from '../../src/iommufd/context.ts';
 import type { OpenFile } from '../../src/iommufd/file.ts';
 import type { MemoryObject } from '../../src/memory/process-memory.ts';
+import type { Channel } from './channel.ts';
 import type { GraphProcess } from './process.ts';
 
 export const PAGE = 4096n;
@@ -65,6 +66,10 @@ export interface Paging extends Base {
   /** Smallest leaf, and what it can translate. */
   readonly alignment: bigint;
   readonly aperture: Span;
+  /** With `dirty`: IOVAs of the pages that GET_DIRTY_BITMAP has to report. */
+  readonly dirtied: Set<bigint>;
+  /** SET_DIRTY_TRACKING is on. */
+  tracking: boolean;
 }
 
 export interface Nested extends Base {
@@ -75,13 +80,24 @@ export interface Nested extends Base {
   readonly iommu: number;
   readonly pasid: boolean;
   readonly fault: FaultQueue | null;
-  /** Everything aborts, instead of going to the parent. */
-  readonly aborts: boolean;
+  /** What the STE of the guest says: everything aborts, or goes to the parent, or through the guest's own tables. */
+  readonly config: 'abort' | 'bypass' | 'stage1';
+  /** The guest has turned ATS on. */
+  readonly ats: boolean;
 }
 
 export type Hwpt = Paging | Nested;
 
-export interface Device extends Base {
+/** What a device of the machine can do. */
+export interface Traits {
+  /** Width of its PASIDs; 0: it sends none. */
+  readonly pasidBits: number;
+  /** How it asks for a page that is missing, when somebody answers. */
+  readonly asksBy: 'stalls' | 'requests' | null;
+  readonly tracksDirty: boolean;
+}
+
+export interface Device extends Base, Traits {
   readonly kind: 'device';
   /** Of the IOMMU. */
   readonly iommu: number;
@@ -89,9 +105,10 @@ export interface Device extends Base {
   virtual: VirtualId | null;
   /** IOVAs that it keeps for itself. */
   readonly reserves: readonly Span[];
-  readonly tracksDirty: boolean;
   /** Which machine's device it is; -1 for a mock one. */
   readonly index: number;
+  /** Its group has opened it. */
+  readonly byGroup: boolean;
 }
 
 export interface MockDevice extends Base {
@@ -130,6 +147,20 @@ export interface Request {
   readonly device: Device;
   readonly hwpt: Hwpt;
   readonly pasid: number;
+  /** What waits for the answer; null when a test has made the request. */
+  readonly transfer: Transfer | null;
+}
+
+/** Eight bytes of DMA that found no page. */
+export interface Transfer {
+  readonly device: Device;
+  readonly substream: number | null;
+  readonly iova: bigint;
+  readonly write: boolean;
+  readonly bytes: Uint8Array;
+  readonly channel: Channel;
+  /** Requests so far. */
+  tries: number;
 }
 
 export interface FaultQueue extends Base {
@@ -180,6 +211,7 @@ export interface Descriptor {
   readonly what:
     | { readonly kind: 'iommufd'; readonly context: Context }
     | { readonly kind: 'vfio'; readonly index: number; bound: Device | null }
+    | { readonly kind: 'group'; readonly index: number; container: Context | null }
     | { readonly kind: 'dma-buf'; readonly object: MemoryObject; readonly pages: number }
     | EventQueue
     | FaultQueue
@@ -195,12 +227,12 @@ export class Context {
   vfioIoas: Ioas | null;
   rlimitMode: 0 | 1;
 
-  constructor(engine: IommufdContext) {
+  constructor(engine: IommufdContext, rlimitMode: 0 | 1) {
     this.engine = engine;
     this.things = new Map();
     this.tombs = new Set();
     this.vfioIoas = null;
-    this.rlimitMode = 0;
+    this.rlimitMode = rlimitMode;
   }
 
   /** The `n`-th ID that a call gets: always the lowest free ones. */

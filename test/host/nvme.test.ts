@@ -155,6 +155,21 @@ describe('an NVMe function behind a stage 1 of the guest', () => {
     expect(host.peek(THERE, 512)).toEqual(text('nested'));
   });
 
+  it('signals the eventfd of MSI-X as long as the guest maps the window of the host', async () => {
+    const { driver, guest, machine } = await start();
+    const { program } = guest.vm;
+    const { fd, eventFd } = program.eventfd();
+    const values = { flags: EVENTFD_TRIGGER, index: MSIX, start: 0, count: 1 };
+    const tail = new Uint8Array(Int32Array.of(fd).buffer);
+    await program.call(guest.device.fd, vfio.VFIO_DEVICE_SET_IRQS, vfio.IrqSet, values, tail);
+    const getFeature = { opcode: 0x0a, dwords: [7] };
+    expect([driver.run(0, getFeature).status, eventFd.count]).toEqual([0, 0]);
+    guest.stage1.map(0x800_0000n, 0x800_0000n);
+    expect([driver.run(0, getFeature).status, eventFd.count]).toEqual([0, 1]);
+    program.die();
+    expect(leftovers(machine)).toEqual({});
+  });
+
   it('is refused what the guest has unmapped and invalidated, and the guest hears of it', async () => {
     const { driver, guest, events } = await start();
     const read = { opcode: READ, nsid: 1, prp1: HERE, dwords: blocks(0, 1) };

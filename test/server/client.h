@@ -30,6 +30,7 @@
 #define PINNABLE 0x400d
 #define WATCH_EVENT 0x4010
 #define SIGNALS 0x4011
+#define FORGET 0x4012
 
 #define CHECK(condition)                                                                          \
 	do {                                                                                      \

@@ -125,6 +125,26 @@ static void poll_states(char **argv)
 	CHECK(poll_now(fd) == (POLLIN | POLLOUT));
 }
 
+/* Records that go without having been read. */
+static void poll_forgotten(char **argv)
+{
+	(void)argv;
+	int fd = toy(), queue = ioctl(fd, OPEN_QUEUE, 0L), other = ioctl(fd, OPEN_QUEUE, 0L), status;
+	uint64_t record;
+	for (long i = 1; i < 4; i++) {
+		for (long n = 0; n < i * i; n++)
+			CHECK(ioctl(fd, PUSH, n) == 2 && poll_now(queue) == POLLIN && poll_now(other) == POLLIN);
+		CHECK(ioctl(fd, FORGET) == 0 && poll_now(queue) == 0 && poll_now(other) == 0);
+	}
+	CHECK(ioctl(fd, PUSH, 7L) == 2 && read(queue, &record, 8) == 8 && record == 7);
+	CHECK(poll_now(queue) == 0 && poll_now(other) == POLLIN);
+	pid_t child = fork();
+	if (child == 0)
+		_exit(ioctl(fd, FORGET) == 0 ? 0 : 1);
+	CHECK(waitpid(child, &status, 0) == child && status == 0);
+	CHECK(ioctl(fd, ECHO, 1L) == 1 && poll_now(other) == 0);
+}
+
 static void edge_triggered(char **argv)
 {
 	(void)argv;
@@ -253,7 +273,7 @@ int main(int argc, char **argv)
 {
 	static const struct scenario scenarios[] = {
 		{ "handler-calls", handler_calls }, { "handler-jumps", handler_jumps }, { "mask", mask_is_kept },
-		{ "cancel", cancellation }, { "poll", poll_states }, { "edge", edge_triggered },
+		{ "cancel", cancellation }, { "poll", poll_states }, { "poll-forgotten", poll_forgotten }, { "edge", edge_triggered },
 		{ "poll-across", poll_across_processes }, { "eventfd", event_fds }, { "eventfd-exec", event_after_exec },
 		{ "eventfd-watched", watched_event }, { "eventfd-quiet", signal_quietly },
 		{ "signalled", signalled }, { "wait", wait_for_event }, { NULL, NULL },

@@ -27,6 +27,7 @@ describe('signals', () => {
 describe('poll', () => {
   it.each([
     ['shows a file without a poll method as ready, and a queue as readable while records wait, never writable', 'poll'],
+    ['does not show records that have gone without being read', 'poll-forgotten'],
     ['tells an edge-triggered waiter of every record', 'edge'],
     ['wakes in one process for a record that another made, until a third has read it', 'poll-across'],
   ])('%s', (_, scenario) => harness.passes(program, scenario));

@@ -16,6 +16,7 @@ static void simple(char **argv)
 	CHECK(open("/dev/toy/b", O_RDWR) == lowest + 1);
 	errno = 77;
 	CHECK(ioctl(fd, ECHO, 5L) == 5 && errno == 77);
+	CHECK(ioctl(fd, FIOCLEX) == 0 && fcntl(fd, F_GETFD) == FD_CLOEXEC && ioctl(fd, FIONCLEX) == 0 && fcntl(fd, F_GETFD) == 0);
 	FAILS(ENOTTY, ioctl(fd, 0x1234, 0L));
 	FAILS(EBUSY, open("/dev/toy/a", O_RDWR | O_TRUNC));
 	FAILS(ENOENT, open("/dev/toy/none", O_RDWR));

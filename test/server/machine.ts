@@ -17,6 +17,7 @@ const SIGNAL_EVENT = 0x4006;
 const DROP_EVENT = 0x4007;
 const KIND_OF = 0x4008;
 const PUSH = 0x4009;
+const FORGET = 0x4012;
 const BREAK = 0x400a;
 const LIVE_QUEUES = 0x400b;
 const OPEN_THEN_FAIL = 0x400c;
@@ -44,6 +45,8 @@ export class TestMachine implements ServedMachine {
   signals = 0;
   readonly queues = new Set<QueueFile>();
   settled = 0;
+  /** Calls of settle() that it takes until there is nothing more to do. */
+  slices = 0;
 
   open(path: string, flags: number, _caller: ClientProcess): OpenFile {
     if (flags & 0o1000) throw fail('EBUSY', `${path} is never truncated`);
@@ -51,8 +54,9 @@ export class TestMachine implements ServedMachine {
     return new ToyFile(this, node);
   }
 
-  settle(): void {
+  settle(): boolean {
     this.settled++;
+    return this.slices === 0 || --this.slices === 0;
   }
 }
 
@@ -99,6 +103,9 @@ class ToyFile implements OpenFile {
       case PUSH:
         for (const queue of this.machine.queues) queue.push(n);
         return this.machine.queues.size;
+      case FORGET:
+        for (const queue of this.machine.queues) queue.forget();
+        return 0;
       case LIVE_QUEUES:
         return this.machine.queues.size;
       case OPEN_THEN_FAIL:
@@ -200,6 +207,12 @@ class QueueFile implements OpenFile {
 
   push(value: number): void {
     this.records.push(value);
+    this.onPollChange?.();
+  }
+
+  /** What waits is answered otherwise than by a read. */
+  forget(): void {
+    this.records.length = 0;
     this.onPollChange?.();
   }
 

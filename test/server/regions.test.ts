@@ -71,7 +71,7 @@ const machine: ServedMachine = {
   deviceNodes: [{ path: '/dev/region', ...file.device }],
   sysfs: [],
   ownedRoots: ['/dev/region'],
-  settle: () => {},
+  settle: () => true,
 };
 const server = new Server({ machine, directory: folder });
 

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -83,6 +84,17 @@ static void code(void)
 	memcpy((void *)(uintptr_t)(r + 5), text, sizeof(text));
 	memcpy(back, (const void *)(uintptr_t)(r + 5), sizeof(back));
 	CHECK(memcmp(text, back, sizeof(back)) == 0);
+	/* libc's own, which takes the largest registers that there are, and of small sizes masks. */
+	for (volatile size_t size = 1; size < sizeof(text); size += size < 70 ? 3 : 57) {
+		memset((void *)(uintptr_t)(r + 5), 0, size);
+		memcpy((void *)(uintptr_t)(r + 5), text, size);
+		memset(back, 1, sizeof(back));
+		memcpy(back, (const void *)(uintptr_t)(r + 5), size);
+		CHECK(memcmp(text, back, size) == 0);
+		memset((void *)(uintptr_t)(r + 5), 0x33, size);
+		CHECK(r[5] == 0x33 && r[4 + size] == 0x33 && r[4] == 0);
+	}
+	memcpy((void *)(uintptr_t)(r + 5), text, sizeof(text));
 	memset((void *)(uintptr_t)(r + 100), 0x5a, 50);
 	CHECK(r[99] == (uint8_t)text[94] && r[100] == 0x5a && r[149] == 0x5a && r[150] == (uint8_t)text[145]);
 	*(volatile uint32_t *)(r + 16) = 0;
@@ -145,6 +157,82 @@ static void parts(void)
 	CHECK(SIGNAL_OF(r[3] = 1) == 0 && w[PAGE + 3] == 1);
 }
 
+static void end_of_page(void)
+{
+	volatile uint8_t *r = map_at(NULL, PAGE + 1, PROT_READ | PROT_WRITE, 0);
+	r[2 * PAGE - 1] = 7;
+	CHECK(r[2 * PAGE - 1] == 7 && ioctl(fd, PEEK, 2 * PAGE - 1) == 7);
+}
+
+/* Protections of ranges with registers, memory, and registers again in them. */
+static void mixed(void)
+{
+	uint8_t *area = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	map_at(area + PAGE, 2 * PAGE, PROT_READ | PROT_WRITE, 0);
+	map_at(area + 5 * PAGE, 2 * PAGE, PROT_READ | PROT_WRITE, 0);
+	volatile uint8_t *at = area;
+	install(SIGSEGV);
+	at[PAGE] = at[4 * PAGE] = at[7 * PAGE] = 1;
+	CHECK(mprotect(area, 6 * PAGE, PROT_READ) == 0);
+	CHECK(at[PAGE] == 1 && SIGNAL_OF(at[PAGE] = 2) == SIGSEGV && SIGNAL_OF(at[2 * PAGE] = 2) == SIGSEGV);
+	CHECK(SIGNAL_OF(at[0] = 2) == SIGSEGV && SIGNAL_OF(at[4 * PAGE] = 2) == SIGSEGV);
+	CHECK(SIGNAL_OF(at[5 * PAGE] = 2) == SIGSEGV && SIGNAL_OF(at[6 * PAGE] = 2) == 0 && SIGNAL_OF(at[7 * PAGE] = 2) == 0);
+	CHECK(ioctl(fd, PEEK, (long)PAGE) == 2);
+	CHECK(mprotect(area + 2 * PAGE, 4 * PAGE, PROT_READ | PROT_WRITE) == 0);
+	CHECK(SIGNAL_OF(at[PAGE] = 3) == SIGSEGV && SIGNAL_OF(at[2 * PAGE] = 3) == 0 && SIGNAL_OF(at[4 * PAGE] = 3) == 0);
+	CHECK(mprotect(area + 1, PAGE, PROT_READ) == -1);
+	CHECK(munmap(area, 8 * PAGE) == 0 && SIGNAL_OF(at[6 * PAGE]) == SIGSEGV);
+}
+
+/* There is room for a number of mappings; beyond it mmap says so, and what is mapped stays as it is. */
+static void many(void)
+{
+	volatile uint8_t *first = map(), *last = first;
+	int count = 1;
+	for (void *more; (more = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) != MAP_FAILED; count++)
+		last = more;
+	CHECK(errno == ENOMEM && count > 100);
+	CHECK(munmap((void *)(uintptr_t)(last + PAGE), PAGE) == -1 && errno == ENOMEM);
+	last[PAGE + 1] = 8;
+	CHECK(first[PAGE + 1] == 8 && munmap((void *)(uintptr_t)first, 3 * PAGE) == 0);
+	CHECK(munmap((void *)(uintptr_t)(last + 2 * PAGE), PAGE) == 0 && last[PAGE + 1] == 8);
+}
+
+static _Atomic bool stop;
+
+static void *map_and_unmap(void *unused)
+{
+	(void)unused;
+	while (!stop) {
+		volatile uint8_t *r = map();
+		r[PAGE + 5] = 5;
+		CHECK(r[PAGE + 5] == 5);
+		CHECK(munmap((void *)(uintptr_t)r, PAGE) == 0);
+		CHECK(r[PAGE + 5] == 5 && munmap((void *)(uintptr_t)(r + PAGE), 2 * PAGE) == 0);
+	}
+	return NULL;
+}
+
+static void threads(void)
+{
+	pthread_t mapping[3];
+	int status;
+	for (int i = 0; i < 3; i++)
+		CHECK(pthread_create(&mapping[i], NULL, map_and_unmap, NULL) == 0);
+	for (int i = 0; i < 30; i++) {
+		pid_t child = fork();
+		if (child == 0) {
+			volatile uint8_t *r = map();
+			r[9] = 9;
+			_exit(r[9] == 9 && munmap((void *)(uintptr_t)r, 3 * PAGE) == 0 ? 0 : 1);
+		}
+		CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+	}
+	stop = true;
+	for (int i = 0; i < 3; i++)
+		CHECK(pthread_join(mapping[i], NULL) == 0);
+}
+
 static void unmapped(void)
 {
 	volatile uint8_t *r = map();
@@ -157,7 +245,9 @@ static void unmapped(void)
 	CHECK(r[PAGE] == 6 && ioctl(fd, PEEK, (long)PAGE) == 5);
 	map_at((void *)(uintptr_t)(r + PAGE), PAGE, PROT_READ | PROT_WRITE, PAGE);
 	CHECK(r[PAGE] == 5);
-	CHECK(munmap((void *)(uintptr_t)(r + PAGE), 2 * PAGE) == 0);
+	CHECK(syscall(SYS_munmap, r + PAGE, 2 * PAGE) == 0);
+	CHECK(map_at((void *)(uintptr_t)(r + PAGE), PAGE, PROT_READ, 0) == r + PAGE && syscall(SYS_munmap, r + PAGE, PAGE) == 0);
+	CHECK(mmap((void *)(uintptr_t)(r + PAGE), PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == r + PAGE);
 	CHECK(SIGNAL_OF(r[PAGE]) == SIGSEGV && SIGNAL_OF(r[2 * PAGE]) == SIGSEGV);
 }
 
@@ -189,6 +279,105 @@ static void own_handler(void)
 	r[0] = 4;
 	install(SIGSEGV);
 	CHECK(SIGNAL_OF(*nothing = 1) == SIGSEGV && r[0] == 4);
+}
+
+/* An instruction that moves between registers and memory, where there is none. */
+static void half(void)
+{
+	volatile uint8_t *r = map();
+	uint8_t *nowhere = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(munmap(nowhere + PAGE, PAGE) == 0);
+	install(SIGSEGV);
+	r[3] = 3;
+#if defined(__x86_64__)
+	void *to = nowhere + PAGE - 4, *from = (void *)(uintptr_t)r;
+	size_t count = 8;
+	CHECK(SIGNAL_OF(__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(count) :: "memory")) == SIGSEGV);
+	CHECK(caught_at == nowhere + PAGE && nowhere[PAGE - 1] == 3);
+#endif
+	CHECK(SIGNAL_OF(r[0] = 1) == 0 && r[0] == 1);
+}
+
+static volatile uint8_t *in_handler;
+
+static void access_in_handler(int number)
+{
+	(void)number;
+	in_handler[1] = 11;
+	caught = number;
+}
+
+static int status_of(void (*run)(void))
+{
+	int status;
+	pid_t child = fork();
+	if (child == 0) {
+		run();
+		_exit(0);
+	}
+	CHECK(waitpid(child, &status, 0) == child);
+	return status;
+}
+
+static void send_fault(void)
+{
+	kill(getpid(), SIGSEGV);
+}
+
+static void bus_error_blocked(void)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIGBUS);
+	CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+	in_handler[2 * PAGE] = 1;
+}
+
+static void bus_error_ignored(void)
+{
+	CHECK(signal(SIGBUS, SIG_IGN) != SIG_ERR);
+	in_handler[2 * PAGE] = 1;
+}
+
+static ucontext_t seen;
+
+static void skip_byte_store(int number, siginfo_t *info, void *context)
+{
+	(void)number, (void)info;
+	seen = *(ucontext_t *)context;
+#if defined(__x86_64__)
+	((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP] += 3;
+#else
+	((ucontext_t *)context)->uc_mcontext.pc += 4;
+#endif
+}
+
+static void signals(void)
+{
+	struct sigaction action = { .sa_handler = access_in_handler }, once = { .sa_sigaction = catch };
+	in_handler = map();
+	/* While a handler runs that blocks everything. */
+	sigfillset(&action.sa_mask);
+	CHECK(sigaction(SIGUSR1, &action, NULL) == 0 && raise(SIGUSR1) == 0 && caught == SIGUSR1 && in_handler[1] == 11);
+	/* Signals that are sent, and no faults. */
+	CHECK(status_of(send_fault) == SIGSEGV);
+	CHECK(signal(SIGSEGV, SIG_IGN) != SIG_ERR && status_of(send_fault) == 0);
+	/* Nobody can block or ignore a bus error. */
+	CHECK(status_of(bus_error_blocked) == SIGBUS && status_of(bus_error_ignored) == SIGBUS);
+	/* It meets the instruction, which its handler can step over. */
+	struct sigaction skip = { .sa_sigaction = skip_byte_store, .sa_flags = SA_SIGINFO };
+	CHECK(sigaction(SIGBUS, &skip, NULL) == 0);
+#if defined(__x86_64__)
+	uint64_t stays = 6;
+	__asm__ volatile("movb $5, (%1)" : "+r"(stays) : "r"(in_handler + 2 * PAGE) : "memory");
+	CHECK(stays == 6 && seen.uc_mcontext.gregs[REG_CR2] == (long long)(uintptr_t)(in_handler + 2 * PAGE));
+#endif
+	/* A handler for once, with its mask. */
+	once.sa_flags = (int)(SA_SIGINFO | SA_RESETHAND);
+	CHECK(sigaction(SIGSEGV, &once, NULL) == 0);
+	volatile int *nothing = NULL;
+	CHECK(SIGNAL_OF(*nothing = 1) == SIGSEGV);
+	CHECK(sigaction(SIGSEGV, NULL, &once) == 0 && once.sa_handler == SIG_DFL);
 }
 
 static void *access_blocked(void *at)
@@ -333,9 +522,39 @@ __attribute__((target("avx"))) static void wide(volatile uint8_t *r)
 	CHECK(memcmp(from, back + 48, 16) == 0);
 }
 
+#define AVX512 "avx512f,avx512vl,avx512bw"
+
+/* Registers of all sizes and numbers, displacements in units of the operand, masks that merge and that clear. */
+__attribute__((target(AVX512))) static void masked(volatile uint8_t *r)
+{
+	uint8_t from[64], back[64], old[64];
+	fill(from, 64);
+	fill(old, 64);
+	__asm__ volatile("vmovdqu64 (%1), %%zmm17\n vmovdqu64 %%zmm17, 64(%0)\n vmovups 64(%0), %%zmm2\n vmovdqu8 %%zmm2, (%2)"
+			 :: "r"(r), "r"(from), "r"(back) : "memory", "xmm2", "xmm17");
+	CHECK(memcmp(from, back, 64) == 0 && r[64] == from[0] && r[127] == from[63]);
+	__asm__ volatile("vmovdqu64 64(%0), %%ymm17\n vmovdqu64 %%zmm17, (%1)" :: "r"(r), "r"(back) : "memory", "xmm17");
+	CHECK(memcmp(from, back, 32) == 0 && back[32] == 0 && back[63] == 0);
+	__asm__ volatile("vmovdqu64 (%1), %%zmm20\n kmovq %3, %%k3\n vmovdqu8 64(%0), %%zmm20%{%%k3%}\n vmovdqu64 %%zmm20, (%2)"
+			 :: "r"(r), "r"(old), "r"(back), "r"(0x8000ffff00000105UL) : "memory", "xmm20");
+	for (int i = 0; i < 64; i++)
+		CHECK(back[i] == (0x8000ffff00000105UL >> i & 1 ? from[i] : old[i]));
+	__asm__ volatile("kmovq %2, %%k1\n vmovdqa32 64(%0), %%zmm20%{%%k1%}%{z%}\n vmovdqu64 %%zmm20, (%1)"
+			 :: "r"(r), "r"(back), "r"(0x5UL) : "memory", "xmm20");
+	for (int i = 0; i < 64; i++)
+		CHECK(back[i] == (0x5 >> i / 4 & 1 ? from[i] : 0));
+	last_access();
+	__asm__ volatile("kmovq %2, %%k1\n vmovdqu64 (%1), %%ymm5\n vmovdqu8 %%ymm5, 128(%0)%{%%k1%}\n vmovd %%xmm5, 256(%0)"
+			 :: "r"(r), "r"(from), "r"(0x70UL) : "memory", "xmm5");
+	CHECK(ioctl(fd, LAST_ACCESS) == 2 * 65536 + WRITE + 4);
+	CHECK(r[131] == 0 && r[132] == from[4] && r[134] == from[6] && r[135] == 0 && r[256] == from[0]);
+}
+
 static void each_instruction(void)
 {
 	volatile uint8_t *r = map();
+	if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+		masked(r);
 	for (size_t n = 0; n < sizeof(instructions) / sizeof(instructions[0]); n++)
 		for (int i = 0; i < 5; i++)
 			compare(n, r);
@@ -372,7 +591,8 @@ int main(int argc, char **argv)
 	} scenarios[] = { { "widths", widths },	  { "code", code },	  { "instructions", each_instruction },
 			  { "bus-error", bus_error }, { "parts", parts }, { "unmapped", unmapped },
 			  { "fork", forked },	  { "own-handler", own_handler }, { "blocked", blocked },
-			  { "unknown", unknown } };
+			  { "unknown", unknown }, { "end-of-page", end_of_page }, { "mixed", mixed }, { "many", many },
+			  { "threads", threads }, { "half", half }, { "signals", signals } };
 	fd = open("/dev/registers", O_RDWR);
 	CHECK(fd >= 0 && argc == 2);
 	for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++)

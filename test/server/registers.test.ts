@@ -46,7 +46,7 @@ class DeviceFile implements OpenFile {
       region: { bytes: new Uint8Array() },
       registers: {
         name: 'device',
-        length: Number(length),
+        length: Math.ceil(Number(length) / 4096) * 4096,
         load: (at, into) => into.set(access(at, into, false)),
         store: (at, from) => access(at, from, true).set(from),
       },
@@ -75,7 +75,7 @@ const machine: ServedMachine = {
   deviceNodes: [{ path: '/dev/registers', ...file.device }],
   sysfs: [],
   ownedRoots: ['/dev/registers'],
-  settle: () => {},
+  settle: () => true,
 };
 const server = new Server({ machine, directory: folder });
 const program = path.join(folder, 'registers');
@@ -110,9 +110,15 @@ it.each([
   ['take every instruction that is known, with the results and flags of memory', 'instructions'],
   ['are a bus error where the device does not answer', 'bus-error'],
   ['can be mapped in part, and read-only', 'parts'],
+  ['are there to the end of the last page', 'end-of-page'],
+  ['can be protected together with memory around them', 'mixed'],
+  ['are refused when there are too many, and then nothing changes', 'many'],
+  ['can be mapped and unmapped by threads of a program that forks', 'threads'],
+  ['fault where the other operand of the instruction does', 'half'],
   ['are gone after munmap, and what is mapped in their place is what it is', 'unmapped'],
   ['stay after the descriptor is closed, and for a forked child', 'fork'],
   ['leave the program its handler of SIGSEGV, set before or after', 'own-handler'],
+  ['leave the program its signals, and it cannot shut out theirs', 'signals'],
   ['are reached by threads that block every signal', 'blocked'],
 ])('mapped registers %s', async (_, scenario) => {
   expect(await run(scenario)).toEqual({ status: 0, signal: null, told: '' });

@@ -30,9 +30,6 @@ import { tableFormat } from './table-format.ts';
 import type { Unit } from './unit.ts';
 import { Viommu } from './viommu.ts';
 
-/** IOVAs that kernels set aside on this architecture for their MSI doorbells. */
-const SOFTWARE_MSI = { start: 0x8000000n, last: 0x80fffffn, type: 'software-msi' } as const;
-
 /** HWPT_ALLOC flags that go together, as kernels have it: no dirty tracking of a nesting parent. */
 const PAGING_FLAGS: ReadonlySet<number> = new Set([
   0,
@@ -76,6 +73,8 @@ export class SmmuDevice implements contract.DriverDevice {
   pageRequests: contract.PageRequestSink | null;
   private readonly ats: Capability | null;
   private readonly stalls: boolean;
+  /** It may stall, or make page requests. */
+  private readonly asksForPages: boolean;
   private readonly attachments: Attachments;
 
   /** @param steAddress byte address of the stream's STE, which aborts now */
@@ -97,12 +96,14 @@ export class SmmuDevice implements contract.DriverDevice {
     );
     this.cacheCoherent = identity.coherent;
     this.pageRequests = null;
+    const pri = this.ats && identity.pri ? description.pri : null;
+    this.asksForPages = this.stalls || pri !== null;
     this.attachments = new Attachments({
       unit,
       streamId: this.streamId,
       steAddress,
       ats: this.ats,
-      pri: this.ats && identity.pri ? description.pri : null,
+      pri,
       pasidBits: this.maxPasidLog2,
       stalls: this.stalls,
     });
@@ -115,7 +116,7 @@ export class SmmuDevice implements contract.DriverDevice {
   }
 
   reservedRegions(): contract.ReservedRegion[] {
-    return [SOFTWARE_MSI];
+    return [this.unit.messageRegion];
   }
 
   hwInfo(type: number): { type: number; data: Uint8Array } {
@@ -174,6 +175,9 @@ export class SmmuDevice implements contract.DriverDevice {
   }
 
   attach(domain: contract.Domain | null, pasid: number): void {
+    // Page requests of what was attached are not for who comes after it.
+    this.unit.drainRecords();
+    if (domain) this.checkFaults(domain);
     if (pasid === 0) {
       const next = domain === null ? null : this.prepare(domain);
       this.releasing(next, () => this.attachments.replace(next));
@@ -245,6 +249,11 @@ export class SmmuDevice implements contract.DriverDevice {
     if (now === null || (now !== virtualId && this.unit.behaviour.nestedAttachNeedsVdevice !== 'never')) return false;
     viommu.report(now, event);
     return true;
+  }
+
+  private checkFaults({ handlesFaults }: contract.Domain): void {
+    if (!handlesFaults || this.asksForPages || !this.unit.behaviour.smmuv3FaultsNeedRequests) return;
+    throw fail('EINVAL', `the HWPT has a fault queue, and ${this.name} neither stalls nor makes page requests`);
   }
 
   /** Everything that can be refused; changes nothing that the hardware sees. */

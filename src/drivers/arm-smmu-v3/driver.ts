@@ -8,7 +8,7 @@ import { CMDQ_ERR, REGISTERS } from '../../hardware/smmuv3/spec/registers.ts';
 import type { PhysicalMemory } from '../../memory/physical-memory.ts';
 import type { Tracer } from '../../trace/events.ts';
 import type { FrameAllocator } from '../frame-allocator.ts';
-import type { IommuDriver } from '../iommu-driver.ts';
+import type { IommuDriver, ReservedRegion } from '../iommu-driver.ts';
 import { CommandQueue } from './command-queue.ts';
 import { CommandBatch } from './commands.ts';
 import { type DeviceDescription, SmmuDevice } from './device.ts';
@@ -17,7 +17,7 @@ import { type Identity, readIdentity } from './identity.ts';
 import { RecordQueue } from './record-queue.ts';
 import { Registers } from './registers.ts';
 import { StreamTable } from './stream-table.ts';
-import { DEFAULT_BEHAVIOUR, type NestingBehaviour, type Policy, type Unit } from './unit.ts';
+import { DEFAULT_BEHAVIOUR, DEFAULT_MESSAGE_REGION, type NestingBehaviour, type Policy, type Unit } from './unit.ts';
 
 const { CR0, CR0ACK, CR1, CR2, GBPA, GERROR, GERRORN, IRQ_CTRL, IRQ_CTRLACK } = REGISTERS;
 
@@ -52,6 +52,8 @@ export interface ArmSmmuV3Options {
   readonly policy: Policy;
   /** Of the dialect that the machine speaks; the newest release's when absent. */
   readonly behaviour?: NestingBehaviour;
+  /** What its devices reserve for their messages; kernels' own choice when absent. */
+  readonly messageRegion?: ReservedRegion;
 }
 
 export class ArmSmmuV3 implements IommuDriver {
@@ -83,11 +85,16 @@ export class ArmSmmuV3 implements IommuDriver {
       frames,
       policy,
       behaviour,
+      messageRegion: options.messageRegion ?? DEFAULT_MESSAGE_REGION,
       commands: new CommandQueue(this.registers, memory, frames, commandsLog2, (text) => this.note(text)),
       vmids: new IdPool(Math.min(identity.vmidBits, policy.vmidBits ?? identity.vmidBits)),
       asids: new IdPool(identity.asidBits),
       counts: { nestedDomains: 0, viommus: 0, attachments: 0, contextTables: 0 },
       domains: new Set(),
+      drainRecords: () => {
+        this.handleEventInterrupt();
+        this.handlePageRequestInterrupt();
+      },
     };
     this.streams = new StreamTable(memory, frames, identity.streamBits, identity.twoLevelStreamTable);
     this.events = new RecordQueue('events', this.registers, memory, frames, eventsLog2, EVENT_BYTES);

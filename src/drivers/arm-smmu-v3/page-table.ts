@@ -7,6 +7,7 @@
  *
  * Addresses are 4 KiB frame numbers. Progress of a map or unmap lives in fields, so that nothing is allocated per table.
  */
+import { fail } from '../../abi/errno.ts';
 import type { PhysicalMemory } from '../../memory/physical-memory.ts';
 import type { FrameAllocator } from '../frame-allocator.ts';
 import { AP_READ_ONLY, DIRTY_BIT_MODIFIER, leafType, type TableFormat, tableDescriptorType } from './table-format.ts';
@@ -72,8 +73,8 @@ export class PageTable {
 
   /**
    * Maps frames [frame, frame + count) to [output, output + count), all multiples of the granule, with the largest
-   * leaves that alignment allows. None of them may be mapped. ENOMEM: nothing is mapped, and the tables that were made
-   * for it are retired.
+   * leaves that alignment allows. EEXIST when one of them is mapped, ENOMEM: nothing more is mapped, and the tables that
+   * were made for it are retired.
    */
   map(frame: number, output: number, count: number, prot: number): void {
     this.frame = frame;
@@ -174,7 +175,7 @@ export class PageTable {
     let high = (this.output / 0x100000) | 0;
     let low = (this.output - high * 0x100000) | 0;
     for (let word = first; word < end; word += 2) {
-      if (words[word]! & VALID) throw new Error(`a frame at ${this.frame} is mapped already`);
+      if (words[word]! & VALID) throw fail('EEXIST', `a frame at ${this.frame} is mapped already`);
       words[word] = (low << 12) | attributes | topBits(high);
       words[word + 1] = (high & 0xffff) | this.highAttributes;
       low += size;
@@ -275,7 +276,7 @@ export class PageTable {
     const word = wordIn(table, at);
     const low = words[word]!;
     if (low & VALID) {
-      if ((low & 3) !== tableDescriptorType) throw new Error(`a level ${level} block covers frame ${this.frame}`);
+      if ((low & 3) !== tableDescriptorType) throw fail('EEXIST', `a level ${level} block covers frame ${this.frame}`);
       return outputOf(low, words[word + 1]!, this.tableFramesLog2);
     }
     const next = this.frames.allocate(this.tableFramesLog2);

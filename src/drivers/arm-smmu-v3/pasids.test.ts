@@ -43,6 +43,17 @@ describe('a PASID', () => {
     expect(inUse(bench)).toEqual({});
   });
 
+  it('whose descriptor is in a new level 2 table has what pointed nowhere forgotten (5.3)', () => {
+    const { bench, driven, domain } = setup();
+    driven.attach(domain(1), 1);
+    bench.trace.length = 0;
+    driven.attach(domain(2), 0x400);
+    const dropped = bench.trace.flatMap((event) =>
+      event.type === 'command' && (event.words[0]! & 0xff) === 5 ? [[event.words[0]! >>> 12, event.words[2]! & 1]] : [],
+    );
+    expect(dropped[0]).toEqual([0x400, 0]);
+  });
+
   it('is attached while the device itself is not', () => {
     const { bench, driven, domain, seen } = setup();
     const made = domain(5);

@@ -2,6 +2,7 @@
 import { type Behaviour, DEFAULT_DIALECT, dialect } from '../../abi/dialects.ts';
 import type { PhysicalMemory } from '../../memory/physical-memory.ts';
 import type { FrameAllocator } from '../frame-allocator.ts';
+import type { ReservedRegion } from '../iommu-driver.ts';
 import type { CommandQueue } from './command-queue.ts';
 import type { IdPool } from './id-pool.ts';
 import type { Identity } from './identity.ts';
@@ -24,9 +25,13 @@ export type NestingBehaviour = Pick<
   | 'nestedAttachNeedsVdevice'
   | 'smmuv3Nesting'
   | 'smmuv3DirtyTracking'
+  | 'smmuv3FaultsNeedRequests'
 >;
 
 export const DEFAULT_BEHAVIOUR: NestingBehaviour = dialect(DEFAULT_DIALECT).behaviour;
+
+/** IOVAs that kernels set aside on this architecture for the MSI doorbell, wherever it is. */
+export const DEFAULT_MESSAGE_REGION: ReservedRegion = { start: 0x8000000n, last: 0x80fffffn, type: 'software-msi' };
 
 /** What is in use on one SMMU, besides what probe made. All zero when nobody uses it. */
 export interface Counts {
@@ -44,9 +49,13 @@ export interface Unit {
   readonly commands: CommandQueue;
   readonly policy: Policy;
   readonly behaviour: NestingBehaviour;
+  /** What its devices reserve for the messages that they send. */
+  readonly messageRegion: ReservedRegion;
   readonly vmids: IdPool;
   readonly asids: IdPool;
   readonly counts: Counts;
   /** Paging domains that were allocated for devices of this SMMU; others may be in use on it too. */
   readonly domains: Set<PagingDomain>;
+  /** Hands on what the SMMU has recorded, though its interrupts are still on their way. */
+  drainRecords(): void;
 }

@@ -64,7 +64,8 @@ export function walk(read: (address: bigint) => bigint | Answer, shape: Shape, a
     const descriptor = read(entry(shape, table, level, address));
     if (typeof descriptor !== 'bigint') return descriptor;
     const kind = descriptor & 3n;
-    if (kind === 0n || kind === 2n || (kind === 1n && !blockAllowed(shape, level))) return { outcome: WALK_TRANSLATION };
+    if (kind === 0n || kind === 2n || (kind === 1n && !blockAllowed(shape, level)))
+      return { outcome: WALK_TRANSLATION };
     const next = decode(shape, descriptor);
     if (next >> shape.output) return { outcome: WALK_ADDRESS_SIZE };
     if (kind === 3n && level < 3n) {

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { PhysicalMemory } from '../../memory/physical-memory.ts';
 import { GRANULES, stage2StartAllowed, startLevelOf } from './granule.ts';
-import { WALK_ABORT, WALK_ACCESS, WALK_ADDRESS_SIZE, WALK_OK, WALK_PERMISSION, WALK_TRANSLATION } from './leaf.ts';
+import { WALK_ABORT, WALK_OK, WALK_PERMISSION, WALK_TRANSLATION } from './leaf.ts';
 import { TableRoot } from './table-root.ts';
 import { type Answer, unreadable, walk } from './testing.ts';
 import { Vmsav8Walker } from './vmsav8.ts';

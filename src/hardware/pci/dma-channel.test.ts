@@ -52,6 +52,19 @@ describe('a DMA access that stalls', () => {
     expect(dmaEvents(events)).toEqual(['stalled', 'stalled', 'refused']);
   });
 
+  it('is sent again as what it was: untranslated, though the function has an ATC', () => {
+    const rig = functionRig(DMA_PROBE, { ats: true, canStall: true });
+    const { iommu, fn, dma, clock, outcomes } = rig;
+    iommu.stalls = true;
+    fn.enableAts(true);
+    expect(dma.read(MISSING, 0, new Uint8Array(4), NO_SUBSTREAM)).toBe(DMA_WAITING);
+    expect([iommu.requests, iommu.untranslated]).toEqual([1, 1]);
+    iommu.map(MISSING, 9);
+    iommu.stalled.shift()!.stallEnded(true);
+    clock.settle();
+    expect([outcomes, iommu.requests, iommu.untranslated]).toEqual([[DMA_DONE], 1, 2]);
+  });
+
   it('that is let pass reads zeros, leaves memory alone, and goes on behind them', () => {
     const { dma, iommu, memory, outcomes, clock, events } = stallRig();
     iommu.map(MISSING + 1, 5);

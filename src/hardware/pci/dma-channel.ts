@@ -45,6 +45,8 @@ export class DmaChannel implements Requester, PageWaiter {
   substream: number;
   /** READ or WRITE. */
   access: number;
+  /** Never asks the ATC, nor for a translation to put into it. */
+  readonly untranslated: boolean;
   /** The next part was sent, and stalled. */
   stalled: boolean;
   /** What stalled has ended as though it had been done. */
@@ -59,9 +61,10 @@ export class DmaChannel implements Requester, PageWaiter {
   /** Counts what is queued on the clock: an old one finds another number. */
   private turn: number;
 
-  constructor(port: DmaPath, ended: (outcome: number) => void) {
+  constructor(port: DmaPath, ended: (outcome: number) => void, untranslated = false) {
     this.port = port;
     this.ended = ended;
+    this.untranslated = untranslated;
     this.frame = 0;
     this.offset = 0;
     this.substream = 0;

@@ -26,6 +26,8 @@ export interface DmaPortOptions {
   readonly iommu: Iommu;
   /** StreamID (Arm), BDF (Intel), DeviceID (AMD). */
   readonly stream: number;
+  /** How interrupt controllers know the function: its requester ID, with the segment above it. */
+  readonly requester: number;
   readonly memory: PhysicalMemory;
   readonly clock: Clock;
   readonly atc: Atc;
@@ -47,6 +49,7 @@ export class DmaPort implements AtcHolder, DmaPath {
   private readonly name: string;
   private readonly iommu: Iommu;
   private readonly stream: number;
+  private readonly requester: number;
   private readonly atc: Atc;
   private readonly pages: PageRequests;
   private readonly canStall: boolean;
@@ -63,6 +66,7 @@ export class DmaPort implements AtcHolder, DmaPath {
     this.name = options.name;
     this.iommu = options.iommu;
     this.stream = options.stream;
+    this.requester = options.requester;
     this.atc = options.atc;
     this.pages = options.pages;
     this.canStall = options.canStall;
@@ -74,9 +78,10 @@ export class DmaPort implements AtcHolder, DmaPath {
   /**
    * A channel for one access at a time. A model makes its channels once.
    * @param ended called, on the clock, with DMA_DONE or DMA_REFUSED when an access that answered DMA_WAITING is over
+   * @param untranslated for messages, which never use the ATC
    */
-  channel(ended: (outcome: number) => void): DmaChannel {
-    const channel = new DmaChannel(this, ended);
+  channel(ended: (outcome: number) => void, untranslated = false): DmaChannel {
+    const channel = new DmaChannel(this, ended, untranslated);
     this.channels.push(channel);
     return channel;
   }
@@ -105,7 +110,7 @@ export class DmaPort implements AtcHolder, DmaPath {
     const { frame: iovaFrame, offset, substream, access } = channel;
     if (!this.enabled || substream >= this.pasids || iovaFrame >= IOVA_FRAMES) return REFUSED;
     // A stalled transaction is sent again as what it was: untranslated.
-    if (this.atsEnabled && !channel.stalled) {
+    if (this.atsEnabled && !channel.stalled && !channel.untranslated) {
       const frame = this.translatedFrame(channel, iovaFrame, substream, access);
       if (frame === IN_PAGE_REQUEST) return frame;
       if (frame !== REFUSED) {
@@ -139,7 +144,9 @@ export class DmaPort implements AtcHolder, DmaPath {
   }
 
   move(access: number, frame: number, offset: number, piece: Uint8Array): boolean {
-    return access === READ ? this.memory.read(frame, offset, piece) : this.memory.write(frame, offset, piece);
+    return access === READ
+      ? this.memory.read(frame, offset, piece)
+      : this.memory.write(frame, offset, piece, this.requester);
   }
 
   withdraw(channel: DmaChannel): void {

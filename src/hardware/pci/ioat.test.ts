@@ -11,7 +11,7 @@ const CHANSTS = CHANNEL + 0x08;
 const CHAINADDR = CHANNEL + 0x10;
 const CHANCMP = CHANNEL + 0x18;
 const CHANERR = CHANNEL + 0x28;
-const [DONE, SUSPENDED, HALTED] = [1, 2, 3];
+const [ACTIVE, DONE, SUSPENDED, HALTED] = [0, 1, 2, 3];
 
 interface Copy {
   readonly source: number;
@@ -83,7 +83,40 @@ describe('the IOAT engine', () => {
     const engine = rig();
     engine.descriptor(0x20000, { source: 0x10000, destination: 0x30000, size: 4, control: 1 });
     engine.start(0x20000, 65535);
+    engine.clock.settle();
     expect(engine.status()).toBe(DONE);
+  });
+
+  it('is active between the turns of a long chain, which a reset ends', () => {
+    const engine = rig();
+    engine.descriptor(0x20000, { source: 0x10000, destination: 0x30000, size: 4 });
+    engine.start(0x20000, 65535);
+    expect([engine.status(), engine.clock.settle(2), engine.status()]).toEqual([ACTIVE, false, ACTIVE]);
+    engine.write(CHANCMD, 1, 0x20);
+    expect([engine.clock.settle(1), engine.status()]).toEqual([true, HALTED]);
+  });
+
+  it('may keep itself at work for ever by its own registers, and the rest of the machine goes on', () => {
+    const engine = rig();
+    const { fn, memory, iommu, clock } = engine;
+    const write = (_frame: number, offset: number, from: Uint8Array) => fn.postWrite(offset, from) === undefined;
+    memory.placeBacking(1, 1, { name: 'BAR0', read: () => false, write });
+    iommu.map(0x800, 2 ** 18);
+    // Two descriptors by turns: DMACOUNT is never what has been done.
+    for (const [at, count] of [
+      [0x20000, 2],
+      [0x20040, 1],
+    ] as const) {
+      poke(memory, at + 0x1000, bytes(count, 0));
+      engine.descriptor(at, { source: at + 0x1000, destination: 0x80_0000 + DMACOUNT, size: 2, next: at ^ 0x40 });
+    }
+    engine.start(0x20000, 3);
+    let turns = 0;
+    clock.defer(() => turns++);
+    for (let i = 0; i < 10; i++) clock.settle(100);
+    expect([clock.settle(100), turns]).toEqual([false, 1]);
+    fn.reset();
+    expect(clock.settle(1000)).toBe(true);
   });
 
   it('goes on with what was appended when DMACOUNT grows', () => {

@@ -2,8 +2,8 @@
  * An IOAT-compatible DMA copy engine with one channel.
  *
  * DMACOUNT and an internal counter start at zero when CHAINADDR is written; while they differ, the channel fetches the
- * next descriptor and carries it out. All of that happens inside the write of DMACOUNT, unless an access has to wait: a
- * driver that spins on CHANSTS right afterwards must not see the old state.
+ * next descriptor and carries it out. All of that happens inside the write of DMACOUNT, unless an access has to wait, or
+ * the chain is long: a driver that spins on CHANSTS right afterwards must not see the old state.
  *
  * The work on a descriptor is a row of steps with one access each, so that it can stop at any of them and go on later.
  */
@@ -56,6 +56,9 @@ import {
 /** The access that is next, or that waits. */
 type Step = 'idle' | 'last-descriptor' | 'descriptor' | 'source' | 'destination' | 'completion' | 'error-completion';
 
+/** Accesses between two turns of the clock. */
+const TURN = 1024;
+
 const ATTNSTATUS_AT = 0x04;
 const CHANSTS_AT = CHANNEL_AT + 0x08;
 const CHAINADDR_AT = CHANNEL_AT + 0x10;
@@ -77,6 +80,8 @@ export class IoatEngine implements FunctionModel {
   private step: Step;
   /** What a halt on an error is yet to do. */
   private error: number;
+  /** Counts what is queued on the clock: an old one finds another number. */
+  private turn: number;
 
   constructor(ports: FunctionPorts) {
     this.ports = ports;
@@ -92,9 +97,11 @@ export class IoatEngine implements FunctionModel {
     this.armed = false;
     this.step = 'idle';
     this.error = 0;
+    this.turn = 0;
   }
 
   reset(): void {
+    this.drop();
     this.registers.reset();
     this.done = 0;
     this.armed = false;
@@ -129,7 +136,7 @@ export class IoatEngine implements FunctionModel {
 
   /** Ends what is at work, too. */
   private newChain(): void {
-    this.dma.cancel();
+    this.drop();
     this.step = 'idle';
     this.done = 0;
     this.registers.set('DMACOUNT', 0);
@@ -146,7 +153,7 @@ export class IoatEngine implements FunctionModel {
   }
 
   private resetChannel(): void {
-    this.dma.cancel();
+    this.drop();
     this.step = 'idle';
     const { bytes } = this.registers;
     bytes.fill(0, CHANNEL_AT + 0x04, CHANNEL_AT + 0x2c);
@@ -176,8 +183,29 @@ export class IoatEngine implements FunctionModel {
   }
 
   /** Goes from step to step, beginning with the outcome of the present one, until the work is done or an access waits. */
-  private advance(outcome: number): void {
-    while (outcome !== DMA_WAITING && this.step !== 'idle') outcome = this.finish(outcome === DMA_DONE);
+  private advance(first: number): void {
+    let outcome = first;
+    for (let steps = 0; outcome !== DMA_WAITING && this.step !== 'idle'; steps++) {
+      if (steps === TURN) {
+        this.pause(outcome);
+        return;
+      }
+      outcome = this.finish(outcome === DMA_DONE);
+    }
+  }
+
+  /** A long chain goes on in the clock's next turn. */
+  private pause(outcome: number): void {
+    const turn = ++this.turn;
+    this.ports.clock.defer(() => {
+      if (turn === this.turn) this.advance(outcome);
+    });
+  }
+
+  /** Nothing waits any more, for an access or for its turn. */
+  private drop(): void {
+    this.dma.cancel();
+    this.turn++;
   }
 
   /** Draws the conclusion of the present step and starts the next. @returns its outcome */
@@ -298,7 +326,7 @@ export class IoatEngine implements FunctionModel {
   }
 
   private halt(error: number): number {
-    this.dma.cancel();
+    this.drop();
     this.state = STATE_HALTED;
     this.error = error;
     this.registers.set('CHANERR', this.registers.get('CHANERR') | error);

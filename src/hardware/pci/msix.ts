@@ -2,7 +2,8 @@
 import { MSIX_ENTRY_BYTES, MSIX_ENTRY_MASKED } from './spec/config-space.ts';
 
 const WORDS_PER_ENTRY = MSIX_ENTRY_BYTES / 4;
-const VECTOR_CONTROL = 3;
+const [ADDRESS_LOW, ADDRESS_HIGH, DATA, VECTOR_CONTROL] = [0, 1, 2, 3];
+const WORD_ALIGNED = 0xffff_fffc;
 
 export class MsixTable {
   readonly vectors: number;
@@ -36,7 +37,42 @@ export class MsixTable {
   }
 
   writeTable(word: number, value: number): void {
-    this.words[word] = word % WORDS_PER_ENTRY === VECTOR_CONTROL ? value & MSIX_ENTRY_MASKED : value;
+    const field = word % WORDS_PER_ENTRY;
+    if (field === VECTOR_CONTROL) value &= MSIX_ENTRY_MASKED;
+    else if (field === ADDRESS_LOW) value &= WORD_ALIGNED;
+    this.words[word] = value;
+  }
+
+  /** What the vector's message is: `data` written to `address`, a multiple of 4. */
+  setMessage(vector: number, address: bigint, data: number): void {
+    const entry = vector * WORDS_PER_ENTRY;
+    this.words[entry + ADDRESS_LOW] = Number(address & 0xffff_ffffn);
+    this.words[entry + ADDRESS_HIGH] = Number(address >> 32n);
+    this.words[entry + DATA] = data;
+  }
+
+  /** Frame of the message's address. */
+  frameOf(vector: number): number {
+    const entry = vector * WORDS_PER_ENTRY;
+    return this.words[entry + ADDRESS_HIGH]! * 2 ** 20 + (this.words[entry + ADDRESS_LOW]! >>> 12);
+  }
+
+  /** The rest of the message's address. */
+  offsetOf(vector: number): number {
+    return this.words[vector * WORDS_PER_ENTRY + ADDRESS_LOW]! & 0xfff;
+  }
+
+  dataOf(vector: number): number {
+    return this.words[vector * WORDS_PER_ENTRY + DATA]!;
+  }
+
+  /** A copy of the whole table, for restore(). */
+  save(): Uint32Array {
+    return this.words.slice();
+  }
+
+  restore(saved: Uint32Array): void {
+    this.words.set(saved);
   }
 
   readPending(word: number): number {

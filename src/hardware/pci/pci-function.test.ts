@@ -3,7 +3,7 @@ import { NO_SUBSTREAM } from '../iommu.ts';
 import { DMA_PROBE } from './dma-probe.ts';
 import { IOAT } from './ioat.ts';
 import type { PciFunction } from './pci-function.ts';
-import { functionRig } from './testing.ts';
+import { bytes, functionRig } from './testing.ts';
 
 /** Offsets of PCI 3.0 and PCIe 5.0, written out again here on purpose. */
 const STATUS = 0x06;
@@ -67,6 +67,25 @@ describe('BAR0', () => {
     fn.writeRegister(0x14, 4, 9);
     fn.writeConfig(COMMAND, 2, 2);
     expect(fn.readRegister(0x14, 4)).toBe(5);
+  });
+
+  it('takes a write by DMA in the next turn of the clock, whatever becomes of the bytes that it came from', () => {
+    const { fn, clock } = functionRig(DMA_PROBE);
+    const from = bytes(5, 0, 0, 0, 6);
+    fn.postWrite(0x14, from);
+    from.fill(9);
+    expect(fn.readRegister(0x14, 4)).toBe(0);
+    clock.settle();
+    expect([fn.readRegister(0x14, 4), fn.readRegister(0x18, 1)]).toEqual([5, 6]);
+  });
+
+  it('takes no write that was sent before a function level reset', () => {
+    const { fn, clock } = functionRig(DMA_PROBE);
+    fn.postWrite(0x14, bytes(5, 0, 0, 0));
+    fn.reset();
+    fn.writeConfig(COMMAND, 2, 2);
+    clock.settle();
+    expect(fn.readRegister(0x14, 4)).toBe(0);
   });
 
   it('holds the MSI-X table, masked at reset', () => {

@@ -6,10 +6,12 @@ import type { PhysicalMemory } from '../../memory/physical-memory.ts';
 import type { Tracer } from '../../trace/events.ts';
 import type { Clock } from '../clock.ts';
 import type { Iommu, MmioDevice } from '../iommu.ts';
+import { writeRegisters } from '../register-access.ts';
 import { Atc } from './atc.ts';
 import { configRegisters, type FunctionFeatures } from './config-registers.ts';
 import { DmaPort } from './dma.ts';
 import type { FunctionKind, FunctionModel, FunctionPorts } from './function-model.ts';
+import { Messages } from './messages.ts';
 import { MsixTable } from './msix.ts';
 import type { Disk } from './nvme/disk.ts';
 import { PageRequests } from './page-requests.ts';
@@ -32,10 +34,9 @@ import {
   STATUS_INTERRUPT,
 } from './spec/config-space.ts';
 
-/** Who takes the function's interrupts. Called on the machine's clock. */
+/** Who takes the function's pin. Its messages go by memory. */
 export interface InterruptTarget {
-  message(vector: number): void;
-  /** The pin is asserted and not disabled. */
+  /** The pin is asserted and not disabled. Called on the machine's clock. */
   pin(): void;
 }
 
@@ -45,6 +46,8 @@ export interface PciFunctionOptions extends FunctionFeatures {
   readonly kind: FunctionKind;
   readonly iommu: Iommu;
   readonly stream: number;
+  /** How interrupt controllers know it: its requester ID, with the segment above it. */
+  readonly requester: number;
   readonly memory: PhysicalMemory;
   readonly clock: Clock;
   /** Its transactions may stall: it is integrated, and the path to its IOMMU bears it. */
@@ -70,10 +73,13 @@ export class PciFunction implements MmioDevice, FunctionPorts {
   interruptTarget: InterruptTarget | null;
   readonly clock: Clock;
   readonly disks: readonly Disk[];
+  private readonly messages: Messages | null;
   private readonly pages: PageRequests;
   private readonly model: FunctionModel;
   private readonly effect: (name: string) => void;
   private pinAsserted: boolean;
+  /** Counts resets: what was on its way before one does not arrive. */
+  private resets: number;
 
   constructor(options: PciFunctionOptions) {
     const { name, kind, stream, clock } = options;
@@ -88,8 +94,10 @@ export class PciFunction implements MmioDevice, FunctionPorts {
     this.pages = new PageRequests(this.config, options.iommu, stream);
     this.dma = new DmaPort({ ...options, atc: this.atc, pages: this.pages, canStall: options.canStall ?? false });
     this.msix = kind.identity.msix ? new MsixTable(kind.identity.msix.vectors) : null;
+    this.messages = this.msix && new Messages(this.msix, this.dma, () => this.msixEnabled && !this.allMasked);
     this.interruptTarget = null;
     this.pinAsserted = false;
+    this.resets = 0;
     this.effect = (register) => this.configWritten(register);
     this.model = kind.create(this);
   }
@@ -143,18 +151,27 @@ export class PciFunction implements MmioDevice, FunctionPorts {
     const word = this.msixWord(offset);
     if (word >= 0) {
       if (size === 4) this.msix!.writeTable(word, value);
-      this.sendPending();
+      this.messages!.sendPending();
     } else if (this.pendingWord(offset) < 0) this.model.writeRegister(offset, size, value);
+  }
+
+  postWrite(offset: number, from: Uint8Array): void {
+    const bytes = from.slice();
+    const { resets } = this;
+    this.clock.defer(() => {
+      if (resets === this.resets) writeRegisters(this, offset, bytes);
+    });
   }
 
   /** Masks or unmasks a vector, as a write of its vector control does. */
   maskVector(vector: number, masked: boolean): void {
     this.msix!.mask(vector, masked);
-    this.sendPending();
+    this.messages!.sendPending();
   }
 
   /** Function level reset (PCIe 5.0, 6.6.2): registers, caches and the model are as at power-on. BAR0 has no address. */
   reset(): void {
+    this.resets++;
     this.dma.reset();
     this.config.reset();
     this.msix?.reset();
@@ -175,7 +192,7 @@ export class PciFunction implements MmioDevice, FunctionPorts {
   sendMessage(vector: number): void {
     if (!this.msixEnabled || !this.canSend) return;
     this.msix!.setPending(vector);
-    this.sendPending();
+    this.messages!.sendPending();
   }
 
   setPin(asserted: boolean): void {
@@ -183,6 +200,10 @@ export class PciFunction implements MmioDevice, FunctionPorts {
     this.config.set('STATUS', asserted ? status | STATUS_INTERRUPT : status & ~STATUS_INTERRUPT);
     this.pinAsserted = asserted;
     this.drivePin();
+  }
+
+  private get allMasked(): boolean {
+    return (this.config.get('MSIX_CONTROL') & MSIX_CONTROL_MASK_ALL) !== 0;
   }
 
   private get poweredOn(): boolean {
@@ -197,7 +218,7 @@ export class PciFunction implements MmioDevice, FunctionPorts {
     if (PORT_REGISTERS.has(register)) this.refreshPort();
     if (register === 'COMMAND') this.drivePin();
     if (register === 'PRI_CONTROL') this.pages.controlWritten();
-    if (register === 'MSIX_CONTROL') this.sendPending();
+    if (register === 'MSIX_CONTROL') this.messages!.sendPending();
     if (register === 'DEVCTL' && this.config.get('DEVCTL') & DEVCTL_FLR) this.reset();
   }
 
@@ -210,14 +231,6 @@ export class PciFunction implements MmioDevice, FunctionPorts {
     const { pasidBits } = this.features;
     const pasid = pasidBits > 0 && (this.config.get('PASID_CONTROL') & PASID_CONTROL_ENABLE) !== 0;
     this.dma.pasids = pasid ? 2 ** pasidBits : 0;
-  }
-
-  private sendPending(): void {
-    if (!this.msixEnabled || this.config.get('MSIX_CONTROL') & MSIX_CONTROL_MASK_ALL) return;
-    for (let vector = 0; vector < this.msix!.vectors; vector++) {
-      if (this.msix!.isMasked(vector) || !this.msix!.takePending(vector)) continue;
-      this.clock.defer(() => this.interruptTarget?.message(vector));
-    }
   }
 
   private drivePin(): void {

@@ -1,5 +1,5 @@
 /** A PCI function on memory behind an IOMMU double, for tests: identity by default, frames refused or moved by choice. */
-import { PhysicalMemory } from '../../memory/physical-memory.ts';
+import { type Backing, FRAME_BYTES, PhysicalMemory, SLOT_FRAMES } from '../../memory/physical-memory.ts';
 import { SILENT, type TraceEvent, type Tracer } from '../../trace/events.ts';
 import { Clock } from '../clock.ts';
 import {
@@ -13,6 +13,7 @@ import {
   TRANSLATED,
   WRITE,
 } from '../iommu.ts';
+import { MsiDoorbell, TRANSLATER } from '../msi-doorbell.ts';
 import type { FunctionFeatures } from './config-registers.ts';
 import type { DmaChannel } from './dma-channel.ts';
 import type { FunctionKind } from './function-model.ts';
@@ -92,6 +93,9 @@ export class IommuDouble implements Iommu {
   }
 }
 
+/** Of 1 GiB, beyond RAM. */
+const DOORBELL_SLOT = 2;
+
 export interface FunctionRig {
   readonly memory: PhysicalMemory;
   readonly iommu: IommuDouble;
@@ -102,7 +106,7 @@ export interface FunctionRig {
   /** How its accesses that waited have ended. */
   readonly outcomes: number[];
   readonly events: TraceEvent[];
-  /** Vectors that arrived; -1 for the pin. */
+  /** Vectors whose messages arrived at the doorbell; -1 for the pin. */
   readonly interrupts: number[];
 }
 
@@ -120,14 +124,36 @@ export function functionRig(
   const events: TraceEvent[] = [];
   const tracer: Tracer = traced ? { on: true, emit: (event) => events.push(event) } : SILENT;
   const options = { ats: false, pri: false, pasidBits: 0, ...features };
-  const fn = new PciFunction({ ...options, name: '0000:01:00.0', kind, iommu, stream: 0x100, memory, clock, tracer });
+  const place = { name: '0000:01:00.0', iommu, stream: 0x100, requester: 0x100, memory, clock };
+  const fn = new PciFunction({ ...options, ...place, kind, tracer });
   const interrupts: number[] = [];
-  fn.interruptTarget = { message: (vector) => interrupts.push(vector), pin: () => interrupts.push(-1) };
+  fn.interruptTarget = { pin: () => interrupts.push(-1) };
+  const doorbell = new MsiDoorbell(clock);
+  doorbell.connect(0x100, (event) => interrupts.push(event));
+  memory.placeBacking(DOORBELL_SLOT, 1, doorbellBacking(doorbell));
+  iommu.map(DOORBELL_SLOT * SLOT_FRAMES, DOORBELL_SLOT * SLOT_FRAMES);
+  programMessages(fn);
   fn.writeConfig(fn.config.offsetOf('COMMAND'), 2, COMMAND_MEMORY | COMMAND_MASTER);
   const outcomes: number[] = [];
   const dma = fn.dma.channel((outcome) => outcomes.push(outcome));
   return { memory, iommu, clock, fn, dma, outcomes, events, interrupts };
 }
+
+/** Each vector's message is its number, written to the doorbell. */
+export function programMessages({ msix }: PciFunction): void {
+  const address = BigInt(DOORBELL_SLOT * SLOT_FRAMES * FRAME_BYTES + TRANSLATER);
+  for (let vector = 0; vector < (msix?.vectors ?? 0); vector++) msix!.setMessage(vector, address, vector);
+}
+
+const doorbellBacking = (doorbell: MsiDoorbell): Backing => ({
+  name: 'doorbell',
+  read: () => false,
+  write(_frame, offset, from, requester) {
+    const { byteOffset, length } = from;
+    doorbell.writeRegister(offset, length, new DataView(from.buffer, byteOffset).getUint32(0, true), requester);
+    return true;
+  },
+});
 
 export const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
 

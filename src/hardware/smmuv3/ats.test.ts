@@ -242,6 +242,10 @@ describe('page requests', () => {
     rig.clock.settle();
     expect(rig.get('PRIQ_PROD') >>> 31).toBe(1);
     expect(device.calls).toEqual([['response', 0x12345, 0x1a5, 0]]);
+    // A Stop PASID marker: never answered.
+    rig.smmu.pageRequest({ ...ask, read: false, write: false });
+    rig.clock.settle();
+    expect(device.calls.length).toBe(1);
     // Unlike the event queue, an overflow that is not acknowledged keeps new entries out.
     rig.set('PRIQ_CONS', 1);
     rig.smmu.pageRequest(ask);

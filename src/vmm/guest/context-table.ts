@@ -1,14 +1,7 @@
 /** The guest's context descriptors of one stream, one for each SSID, in a linear table. */
 import { CD, CD_BYTES, CD_WORDS } from '../../hardware/smmuv3/spec/cd.ts';
 import { put, putFrame } from '../../hardware/smmuv3/spec/field.ts';
-import {
-  CONFIG_S1,
-  EATS_ABORT,
-  EATS_FULL,
-  S1DSS_SSID0,
-  STE,
-  STE_WORDS,
-} from '../../hardware/smmuv3/spec/ste.ts';
+import { CONFIG_S1, EATS_ABORT, EATS_FULL, S1DSS_SSID0, STE, STE_WORDS } from '../../hardware/smmuv3/spec/ste.ts';
 import type { AddressSpace } from './address-space.ts';
 import { frameOf, type GuestRam } from './ram.ts';
 

@@ -39,7 +39,10 @@ export class GuestQueue {
     this.mmio.writeRegister(this.registers.cons, 4, 0);
   }
 
+  /** When the ring is full the SMMU is told, which then has it empty. */
   push(entry: Uint32Array): void {
+    const consumed = this.mmio.readRegister(this.registers.cons, 4);
+    if (((consumed ^ this.index) & this.mask) === 2 ** this.log2Entries) this.ring();
     this.ram.words(this.slot, entry.length).set(entry);
     this.index = this.after;
   }

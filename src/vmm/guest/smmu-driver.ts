@@ -6,10 +6,17 @@ import type { MmioDevice } from '../../hardware/iommu.ts';
 import { EVENT_BYTES, EVENT_WORDS } from '../../hardware/smmuv3/spec/events.ts';
 import { type Field, get, put } from '../../hardware/smmuv3/spec/field.ts';
 import { EVENTQ_ABT_ERR, REGISTERS } from '../../hardware/smmuv3/spec/registers.ts';
-import { ADDRESS_BITS, CONFIG_ABORT, CONFIG_BYPASS, STE, STE_BYTES, STE_WORDS } from '../../hardware/smmuv3/spec/ste.ts';
+import {
+  ADDRESS_BITS,
+  CONFIG_ABORT,
+  CONFIG_BYPASS,
+  STE,
+  STE_BYTES,
+  STE_WORDS,
+} from '../../hardware/smmuv3/spec/ste.ts';
 import type { AddressSpace } from './address-space.ts';
-import * as cmd from './commands.ts';
 import type { Command } from './commands.ts';
+import * as cmd from './commands.ts';
 import { ContextTable } from './context-table.ts';
 import { GuestQueue } from './queue.ts';
 import type { GuestRam } from './ram.ts';
@@ -25,12 +32,13 @@ const bit = (field: Field): number => (field.mask << field.shift) >>> 0;
 export interface AttachOptions {
   /** The device caches translations, and the SMMU lets it. */
   readonly ats?: boolean;
-  /** log2 of the SSIDs; all of them use the same address space. */
+  /** log2 of the SSIDs; all of them use the same address space at first. */
   readonly log2Ssids?: number;
 }
 
 interface Stream {
-  readonly space: AddressSpace;
+  readonly contexts: ContextTable;
+  readonly spaces: AddressSpace[];
   readonly ats: boolean;
 }
 
@@ -107,7 +115,15 @@ export class GuestSmmuDriver {
     for (let ssid = 0; ssid < 2 ** log2Ssids; ssid++) contexts.set(ssid, space);
     const cached = ats && this.hasAts;
     this.writeSte(sid, contexts.ste(cached));
-    this.streams.set(sid, { space, ats: cached });
+    this.streams.set(sid, { contexts, spaces: [space], ats: cached });
+  }
+
+  /** Puts one SSID of an attached stream behind another address space. */
+  attachSsid(sid: number, ssid: number, space: AddressSpace): void {
+    const stream = this.streams.get(sid)!;
+    stream.contexts.set(ssid, space);
+    stream.spaces.push(space);
+    this.push(cmd.cfgiCd(sid, ssid));
   }
 
   /** What the SMMU translates to itself, or refuses. */
@@ -178,14 +194,14 @@ export class GuestSmmuDriver {
       const count = (left >>> scale) & 0x1f;
       const from = iova + BigInt(4096 * done);
       // NUM and SCALE of 0 with a granule are reserved without TTL (4.4.1).
-      commands.push(left === 1 ? cmd.tlbiPage(asid, from) : cmd.tlbiRange(asid, from, count - 1, scale));
+      commands.push(count << scale === 1 ? cmd.tlbiPage(asid, from) : cmd.tlbiRange(asid, from, count - 1, scale));
       done += count << scale;
     }
     return commands;
   }
 
   private invalidateAtcs(space: AddressSpace, command: (sid: number) => Command): void {
-    const cached = [...this.streams].filter(([, stream]) => stream.ats && stream.space === space);
+    const cached = [...this.streams].filter(([, stream]) => stream.ats && stream.spaces.includes(space));
     if (cached.length > 0) this.push(...cached.map(([sid]) => command(sid)));
   }
 

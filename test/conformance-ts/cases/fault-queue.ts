@@ -120,8 +120,8 @@ casesOf('fault queue', ['mock'], ({ does }) => {
     for (const group of [1, 2]) await request(t, idevId, group);
     assert.equal((await file.read(RECORD)).length, RECORD);
     await t.iommufd.test.mockDomainReplace(stdevId, { ptId: ioasId });
-    assert.equal((await file.read(RECORD)).length, 0);
     assert.equal(t.program.poll(file.fd), POLLOUT);
+    assert.equal((await file.read(RECORD)).length, 0);
     assert.equal(await errnoOf(() => file.respond(1, SUCCESS)), 'EINVAL');
   });
 });

@@ -111,8 +111,14 @@ casesOf('VFIO_DEVICE_SET_IRQS', SMMU, ({ refuses }) => {
     bytes.set(new Uint8Array(Uint32Array.of(24, EVENTFD | TRIGGER, MSIX, 0, 1).buffer));
     return () => vfio.setIrqs({}, { address });
   });
+  refuses('ENOSPC', 'MSI-X of a device that is not attached: nothing maps the page of its messages', async (t) => {
+    const vfio = await device(t);
+    const tail = new Uint8Array(Int32Array.of(-1).buffer);
+    return () => vfio.setIrqs({ index: MSIX, count: 1, flags: EVENTFD | TRIGGER }, { tail });
+  });
   refuses('EBADF', 'a descriptor that is not open', async (t) => {
     const vfio = await device(t);
+    await vfio.attachIommufdPt({ ptId: await t.ioas() });
     const tail = new Uint8Array(Int32Array.of(123_456).buffer);
     return () => vfio.setIrqs({ index: MSIX, count: 1, flags: EVENTFD | TRIGGER }, { tail });
   });

@@ -47,10 +47,14 @@ export class Command {
   step: CommandStep;
   /** Set while it is not free. */
   queue: SubmissionQueue | null;
+  /** Where it will be completed, even when its submission queue is deleted, and made again for another. */
+  completions: CompletionQueue | null;
   /** Dword 0 of the completion entry. */
   result: number;
   /** What an admin command gives to the host, or a list that came from it. */
   payload: Uint8Array;
+  /** Pages that it has had changed without a transfer. */
+  pages: number;
   /** Position in the namespace's store. */
   position: number;
   readonly entry: Uint8Array;
@@ -70,6 +74,8 @@ export class Command {
   constructor(port: DmaPort, resume: (command: Command, outcome: number) => void) {
     this.step = 'free';
     this.queue = null;
+    this.completions = null;
+    this.pages = 0;
     this.result = 0;
     this.payload = NOTHING;
     this.position = 0;
@@ -107,6 +113,8 @@ export class Command {
   fetch(queue: SubmissionQueue): number {
     this.step = 'fetch';
     this.queue = queue;
+    this.completions = queue.completions;
+    this.pages = 0;
     this.result = 0;
     return this.dma.read(queue.frameOf(queue.head), queue.offsetOf(queue.head), this.entry, NO_SUBSTREAM);
   }
@@ -178,6 +186,7 @@ export class Command {
     this.dma.cancel();
     this.step = 'free';
     this.queue = null;
+    this.completions = null;
     this.payload = NOTHING;
     this.work = IDLE;
   }

@@ -34,6 +34,17 @@ describe('a store in memory', () => {
     );
   });
 
+  it('looks at what it holds, and not at all that is to be zeros', () => {
+    const store = new MemoryStore(2 ** 52);
+    store.write(2 ** 51 + 5, Uint8Array.of(1, 2));
+    store.discard(2 ** 51 + 6, 2 ** 51 - 6);
+    const seen = new Uint8Array(3);
+    store.read(2 ** 51 + 4, seen);
+    expect(seen).toEqual(Uint8Array.of(0, 1, 0));
+    store.zero(0, 2 ** 52);
+    expect(store.allocated).toBe(0);
+  });
+
   it('takes memory for what is written only, and gives it back', () => {
     const store = new MemoryStore(2 ** 40);
     expect(store.allocated).toBe(0);

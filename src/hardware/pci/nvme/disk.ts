@@ -62,13 +62,11 @@ export class MemoryStore implements BlockStore {
   }
 
   zero(position: number, bytes: number): boolean {
-    for (let at = position; at < position + bytes; ) {
-      const index = Math.floor(at / CHUNK);
-      const end = Math.min((index + 1) * CHUNK, position + bytes);
-      if (end - at === CHUNK) this.chunks.delete(index);
-      else this.chunks.get(index)?.fill(0, at % CHUNK, (at % CHUNK) + (end - at));
-      at = end;
-    }
+    const first = Math.floor(position / CHUNK);
+    const last = Math.floor((position + bytes - 1) / CHUNK);
+    // Whichever is less: a command may name all of a large disk, many times over, that holds little.
+    if (last - first < this.chunks.size) for (let i = first; i <= last; i++) this.zeroChunk(i, position, bytes);
+    else for (const i of this.chunks.keys()) if (i >= first && i <= last) this.zeroChunk(i, position, bytes);
     return true;
   }
 
@@ -78,6 +76,14 @@ export class MemoryStore implements BlockStore {
 
   flush(): boolean {
     return true;
+  }
+
+  /** The part of a chunk that lies in the range. */
+  private zeroChunk(index: number, position: number, bytes: number): void {
+    const from = Math.max(position - index * CHUNK, 0);
+    const end = Math.min(position + bytes - index * CHUNK, CHUNK);
+    if (end - from === CHUNK) this.chunks.delete(index);
+    else this.chunks.get(index)?.fill(0, from, end);
   }
 
   private ownChunk(index: number): Uint8Array {

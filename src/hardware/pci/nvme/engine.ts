@@ -19,8 +19,9 @@ import {
 } from './spec/commands.ts';
 import { SubmissionQueue } from './submission-queue.ts';
 
-/** Commands between two turns of the clock. */
-const TURN = 32;
+/** Work between two turns of the clock, in accesses of a page; a command alone counts for some. */
+const TURN = 512;
+const PER_COMMAND = 16;
 
 export interface EngineOwner {
   /** @returns a status, or IN_PROGRESS when the command has begun a transfer or is held */
@@ -39,14 +40,14 @@ export class Engine {
   readonly completions: readonly CompletionQueue[];
   /** Entries are taken. */
   running: boolean;
-  /** In the midst of something: queues and commands are not to be touched from outside. */
-  busy: boolean;
   private readonly owner: EngineOwner;
   private readonly clock: Clock;
   private readonly commands: readonly Command[];
   private readonly free: Command[];
   private readonly turn: () => void;
   private scheduled: boolean;
+  /** Of the present turn. */
+  private left: number;
   /** The queue that was served last. */
   private last: number;
 
@@ -55,7 +56,6 @@ export class Engine {
     this.submissions = ids.map((id) => new SubmissionQueue(id));
     this.completions = ids.map((id) => new CompletionQueue(id));
     this.running = false;
-    this.busy = false;
     this.owner = owner;
     this.clock = clock;
     const resume = (command: Command, outcome: number): void => this.resume(command, outcome);
@@ -63,6 +63,7 @@ export class Engine {
     this.free = [...this.commands];
     this.turn = () => this.takeTurn();
     this.scheduled = false;
+    this.left = 0;
     this.last = 0;
   }
 
@@ -83,9 +84,7 @@ export class Engine {
 
   /** The host has taken entries away: those in line may move up. */
   makeRoom(queue: CompletionQueue): void {
-    this.busy = true;
     this.postLine(queue);
-    this.busy = false;
     this.schedule();
   }
 
@@ -120,22 +119,21 @@ export class Engine {
       this.owner.failed(command, status);
       command.conclude((status << 1) | STATUS_MORE | (RETRYABLE.has(status) ? 0 : STATUS_DO_NOT_RETRY));
     }
-    const { completions } = command.queue!;
+    const { completions } = command;
     completions!.line.push(command);
     this.postLine(completions!);
   }
 
   private takeTurn(): void {
     this.scheduled = false;
-    this.busy = true;
-    let left = TURN;
-    for (; left > 0; left--) {
+    this.left = TURN;
+    while (this.left > 0) {
       const queue = this.nextQueue();
-      if (!queue) break;
+      if (!queue) return;
+      this.left -= PER_COMMAND;
       this.serve(queue);
     }
-    this.busy = false;
-    if (left === 0) this.schedule();
+    this.schedule();
   }
 
   private serve(queue: SubmissionQueue): void {
@@ -159,14 +157,12 @@ export class Engine {
 
   /** An access of the command waited, and is over. */
   private resume(command: Command, outcome: number): void {
-    this.busy = true;
     if (command.step === 'fetch') this.fetched(command, outcome);
     else if (command.step === 'completion') {
-      const { completions } = command.queue!;
+      const { completions } = command;
       this.posted(command, completions!, outcome);
       this.postLine(completions!);
     } else this.moved(command, outcome);
-    this.busy = false;
     this.schedule();
   }
 
@@ -179,6 +175,7 @@ export class Engine {
     queue.fetching = false;
     queue.head = queue.after(queue.head);
     const status = this.owner.execute(command);
+    this.left -= command.pages;
     if (status !== IN_PROGRESS) this.complete(command, status);
     else if (command.step !== 'held') this.moved(command, command.move());
   }
@@ -186,6 +183,7 @@ export class Engine {
   private moved(command: Command, first: number): void {
     let outcome = first;
     while (outcome === DMA_DONE) {
+      this.left--;
       const status = command.arrived();
       outcome = status === SUCCESS ? command.move() : overWith(status);
     }

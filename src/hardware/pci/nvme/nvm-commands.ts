@@ -123,7 +123,9 @@ export class NvmCommands {
   private writeZeroes(command: Command, namespace: Namespace): number {
     const blocks = blocksOf(command);
     if (!this.place(command, namespace, blocks)) return LBA_OUT_OF_RANGE;
-    return namespace.store.zero(command.position, blocks * namespace.blockBytes) ? SUCCESS : WRITE_FAULT;
+    const bytes = blocks * namespace.blockBytes;
+    command.pages = bytes / 4096;
+    return namespace.store.zero(command.position, bytes) ? SUCCESS : WRITE_FAULT;
   }
 
   /** Dataset Management. Of its attributes only deallocation does anything, the others are hints about performance. */

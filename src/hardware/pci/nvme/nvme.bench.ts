@@ -40,6 +40,7 @@ function reader(memory: PhysicalMemory, iommu: Iommu, clock: Clock, blocksEach: 
     kind: NVME,
     iommu,
     stream: STREAM,
+    requester: STREAM,
     memory,
     clock,
     tracer: SILENT,

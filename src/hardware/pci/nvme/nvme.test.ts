@@ -118,9 +118,7 @@ describe('a command whose memory is the registers of its own controller', () => 
         return true;
       },
       write: (frame, offset, from) => {
-        for (let at = 0; at < from.length; at += 4) {
-          fn.writeRegister((frame & 3) * 4096 + offset + at, 4, words(from).getUint32(at, true));
-        }
+        fn.postWrite((frame & 3) * 4096 + offset, from);
         return true;
       },
     });

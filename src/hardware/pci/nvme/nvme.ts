@@ -67,7 +67,10 @@ export class NvmeController implements FunctionModel, EngineOwner {
     const engine = new Engine(ports.dma, ports.clock, this);
     this.engine = engine;
     this.interrupts = new Interrupts(ports, engine.completions);
-    this.events = new AsyncEvents((command, status) => engine.complete(command, status));
+    this.events = new AsyncEvents((command, status) => {
+      engine.complete(command, status);
+      engine.schedule();
+    });
     this.errors = new ErrorLog();
     this.namespaces = ports.disks.map((disk, index) => new Namespace(index + 1, disk));
     this.features = new Features(this.namespaces.length, () => this.hasQueues());
@@ -95,9 +98,7 @@ export class NvmeController implements FunctionModel, EngineOwner {
   }
 
   writeRegister(offset: number, size: number, value: number): void {
-    // A command may have this very BAR as its memory. A write that it causes arrives when it has moved on.
-    if (this.engine.busy) this.ports.clock.defer(() => this.writeRegister(offset, size, value));
-    else if (offset < DOORBELLS_AT) this.registers.write(offset, size, value, this.effect);
+    if (offset < DOORBELLS_AT) this.registers.write(offset, size, value, this.effect);
     else if (size === 4) this.ring((offset - DOORBELLS_AT) >>> 2, value);
   }
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type Disk, MemoryStore } from './disk.ts';
-import { ADMIN_CQ, entryBytes, nvmeRig, startedRig } from './testing.ts';
+import { ADMIN_CQ, blocks, entryBytes, nvmeRig, startedRig } from './testing.ts';
 
 describe('queues', () => {
   const MOST = 0xffff;
@@ -114,6 +114,17 @@ describe('queues', () => {
     expect(flushes).toBe(2000);
     expect(seenByClock).toBeLessThan(64);
     expect(driver.take(0)).toMatchObject({ status: 0 });
+  });
+
+  it('of commands that change much do not keep others waiting', () => {
+    const store = new MemoryStore(2 ** 30);
+    const { driver, host, clock } = startedRig({ disks: [{ store, blockBytes: 4096 }] });
+    let zeroed = 0;
+    store.zero = () => ++zeroed > 0;
+    for (let i = 0; i < 10; i++) driver.queue(1, { opcode: 8, nsid: 1, dwords: blocks(0, 65536) });
+    host.write32(0x1008, 10);
+    expect([clock.settle(1), zeroed]).toEqual([false, 1]);
+    expect([clock.settle(), zeroed]).toEqual([true, 10]);
   });
 
   it('take turns, a command each', () => {

@@ -118,6 +118,25 @@ describe('a command that waits', () => {
     expect(iommu.stalled).toEqual([]);
   });
 
+  it('to be completed goes to the queue that was its own, though its submission queue is another one now', () => {
+    const rig = rigThatStalls();
+    const { driver, iommu, host } = rig;
+    driver.createPair(2);
+    iommu.mapping.delete(CQ1 / 4096);
+    const old = driver.queue(1, FLUSH);
+    driver.ring(1);
+    expect(driver.admin({ opcode: 0, dwords: [1] }).status).toBe(0);
+    const size = 15 * 0x1_0000;
+    expect(driver.admin({ opcode: 1, prp1: SQ1, dwords: [size + 1, 1 + 2 * 0x1_0000] }).status).toBe(0);
+    driver.rings.get(1)!.tail = 0;
+    end(rig, CQ1);
+    expect(driver.take(1)!.id).toBe(old);
+    const made = driver.queue(1, FLUSH);
+    host.write32(0x1008, 1);
+    rig.clock.settle();
+    expect([driver.take(1), driver.take(2)!.id, driver.take(2)]).toEqual([null, made, null]);
+  });
+
   it.each([
     ['a controller reset', ({ driver }: NvmeRig) => driver.disable()],
     ['a function level reset', ({ fn }: NvmeRig) => fn.reset()],
@@ -167,6 +186,27 @@ describe('a command that waits', () => {
 });
 
 describe('an admin queue that waits', () => {
+  it('for an asynchronous event to give its place to a command goes on', () => {
+    const rig = rigThatStalls();
+    const { driver, host, iommu } = rig;
+    driver.start(32);
+    driver.createPair(2, 80);
+    for (let i = 0; i < 79; i++) driver.queue(2, READ(MISSING));
+    driver.ring(2);
+    for (let i = 0; i < 4; i++) driver.queue(0, { opcode: 0x0c });
+    for (let i = 0; i < 4; i++) driver.queue(0, { opcode: 0x06, prp1: MISSING, dwords: [1] });
+    const last = driver.queue(0, { opcode: 0x0a, dwords: [7] });
+    driver.ring(0);
+    expect([iommu.stalled.length, driver.take(0)]).toEqual([60, null]);
+    // No queue 9 exists: an event of type error.
+    host.write32(0x1000 + 8 * 9, 1);
+    rig.clock.settle();
+    // Both are complete before the driver has rung for the first.
+    const { head } = driver.rings.get(0)!;
+    expect([0, 1].map((i) => host.peek(ADMIN_CQ + 16 * (head + i) + 14, 1)[0]! & 1)).toEqual([1, 1]);
+    expect([driver.take(0)!.result & 7, driver.take(0)!.id]).toEqual([0, last]);
+  });
+
   it.each([
     ['to be read', ADMIN_SQ],
     ['to be written', ADMIN_CQ],

@@ -25,12 +25,16 @@ export const CAPABILITY_POINTER = 0x34;
 export const INTERRUPT_LINE = 0x3c;
 export const INTERRUPT_PIN = 0x3d;
 
+/** HEADER_TYPE of a bridge. */
+export const HEADER_BRIDGE = 0x01;
+
 export const CAP_PM = 0x01;
 export const CAP_MSI = 0x05;
 export const CAP_EXPRESS = 0x10;
 export const CAP_MSIX = 0x11;
 
 export const EXT_CAP_AER = 0x01;
+export const EXT_CAP_ACS = 0x0d;
 export const EXT_CAP_ATS = 0x0f;
 export const EXT_CAP_PRI = 0x13;
 export const EXT_CAP_PASID = 0x1b;
@@ -43,6 +47,8 @@ export const POWER_D3HOT = 3;
 
 /** Express: capabilities at +2, DEVCAP +4, DEVCTL +8, DEVSTA +10, LNKCAP +12, LNKCTL +16, LNKSTA +18, DEVCAP2 +36, DEVCTL2 +40. */
 export const EXPRESS_BYTES = 0x3c;
+/** Device/port type, flags [7:4]. */
+export const EXPRESS_ROOT_PORT = 0x4;
 export const DEVCAP_FLR = 1 << 28;
 export const DEVCTL_PAYLOAD = 0x00e0;
 export const DEVCTL_PHANTOM = 0x0200;
@@ -73,3 +79,6 @@ export const PRI_STATUS_PASID_REQUIRED = 0x8000;
 /** PASID: capability at +4 (width in 12:8), control at +6. */
 export const PASID_BYTES = 8;
 export const PASID_CONTROL_ENABLE = 0x0001;
+
+/** ACS: capability at +4, control at +6. Source validation, request and completion redirect, upstream forwarding. */
+export const ACS_REDIRECTS = 0x001d;
