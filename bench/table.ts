@@ -111,6 +111,20 @@ function nvmeReads(what: string, bytes: number): Row[] {
   ];
 }
 
+/** Of a guest in QEMU, with and without functions of ours. */
+function guestBoot(): Row[] {
+  const boot = fromTsx<{ scenario: string; bare: number; given: number } | null>(['bench/guest-boot.ts']);
+  if (!boot) {
+    const how = 'not measured: set UIOMMUFD_QEMU, UIOMMUFD_KERNEL, UIOMMUFD_INITRD (docs/vmm)';
+    return [{ work: 'boot of a guest in QEMU with functions', target: '-', measured: how, met: null, why: '' }];
+  }
+  const { scenario, bare, given } = boot;
+  return [
+    shown(`boot of a guest in QEMU with functions (${scenario})`, given / bare, 'x the boot without'),
+    shown('  without', bare, 's'),
+  ];
+}
+
 const rows: Row[] = [
   atMost(
     'nested walk, 4 + 4 levels, 24 reads, warm',
@@ -166,6 +180,7 @@ const rows: Row[] = [
   ...nvmeReads('128 KiB in a row', 2 ** 17),
   shown('one mapping among 10000, asked of the kernel', fastest('10000 mappings', 'asked') * 1e6, 'ns'),
   shown('  the same, read as text', fastest('10000 mappings', 'read') * 1e6, 'ns'),
+  ...guestBoot(),
 ];
 
 console.log();

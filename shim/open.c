@@ -80,6 +80,17 @@ static int flags_of(const char *mode)
 	return flags | (strchr(mode, 'x') ? O_EXCL : 0) | (strchr(mode, 'e') ? O_CLOEXEC : 0);
 }
 
+/* Does the path lead to a file of ours that lives, and is shown as a regular one? */
+static bool is_live_file(const char *path)
+{
+	struct stat st;
+	int kept = errno, node = -1;
+	if (syscall(SYS_newfstatat, AT_FDCWD, path, &st, 0) == 0)
+		node = node_of(&st);
+	errno = kept;
+	return node >= 0 && S_ISREG(config()->nodes[node].mode);
+}
+
 /*
  * A stream on a device node serves for its descriptor, and for the streams of C++, which read and write it themselves;
  * fread and fwrite of libc make system calls that we do not see.
@@ -88,15 +99,20 @@ EXPORT FILE *fopen(const char *path, const char *mode)
 {
 	char buffer[OUR_PATH_MAX];
 	int fd = open_status(path, flags_of(mode));
+	bool live = false;
 	if (fd < 0) {
 		int kept = errno;
-		FILE *stream = NEXT(fopen)(real_path_at(AT_FDCWD, path, buffer), mode);
+		const char *real = real_path_at(AT_FDCWD, path, buffer);
+		FILE *stream = NEXT(fopen)(real, mode);
 		if (stream || errno != ENXIO || !config())
 			return stream;
+		live = is_live_file(real);
 		errno = kept;
 		fd = open_at(AT_FDCWD, path, flags_of(mode), 0);
 	}
-	return fd < 0 ? NULL : fdopen(fd, mode);
+	if (fd < 0)
+		return NULL;
+	return live ? stream_on(fd, mode) : fdopen(fd, mode);
 }
 
 EXPORT FILE *freopen(const char *path, const char *mode, FILE *stream)

@@ -9,6 +9,7 @@
  *   status.c   what /proc/PID/status says about pinned memory
  *   handles.c  descriptors of ours: making one, recognising one
  *   open.c, stat.c, links.c, directories.c   interposed: what takes a path
+ *   streams.c                                interposed: what flushes a stream; streams on files that live
  *   calls.c                                  interposed: what takes a descriptor
  *   syscall.c                                interposed: the same by their numbers
  *   registers.c             mapped registers of devices: each access faults, and the server makes it
@@ -24,6 +25,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -111,6 +113,9 @@ bool handle_of(int fd, struct token *token);
 
 /* N of "/proc/self/fd/N" and its other names; -1 when it is none. `path` is one that the kernel could read. */
 int descriptor_named(const char *path);
+
+/* A stream whose reads and writes are those of `fd`, which it closes. On failure `fd` is closed. */
+FILE *stream_on(int fd, const char *mode);
 
 /* Index of a handle's device node, -1: anonymous. */
 static inline int token_node(const struct token *token)

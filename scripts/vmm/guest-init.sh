@@ -36,6 +36,15 @@ failed=0
 say "note Linux $(uname -r) on $(uname -m), up after $(seconds) s"
 for module in $(cat /modules/order); do insmod "/modules/$module" || say "note insmod $module failed"; done
 
+# uiommufd.boot=N: nothing but finding N functions, to see how long that takes.
+BOOT=$(sed -n 's/.*uiommufd.boot=\([0-9]*\).*/\1/p' /proc/cmdline)
+disks() { [ "$(ls /sys/block | grep -c nvme)" -ge "$BOOT" ]; }
+if [ -n "$BOOT" ]; then
+	check "$BOOT functions have a namespace" wait_for 20 disks
+	say "done, all ok"
+	poweroff -f
+fi
+
 live() { grep -q live "/sys/class/nvme/$1/state"; }
 # sum_of FILE MIB [dd arguments]: of its first MiB.
 sum_of() { dd if="$1" bs=128k count=$(($2 * 8)) $3 2>/dev/null | md5sum; }

@@ -21,8 +21,9 @@ function fake(answer: (bytes: Uint8Array) => number = () => 0) {
   const allocated = new Set<UserMemory>();
   const system: System = {
     open: () => 3,
-    close: () => 0,
-    ioctl: (_fd, command, argument) => {
+    close: (fd) => (fd < 0 ? -9 : 0),
+    ioctl: (fd, command, argument) => {
+      if (fd < 0) return -9;
       const memory = [...allocated].find(({ address }) => address === argument);
       seen.push({ command, argument, bytes: [...(memory?.bytes.subarray(0, 16) ?? [])] });
       return memory ? answer(memory.bytes) : -14;
@@ -109,6 +110,17 @@ describe('a command', () => {
     expect(allocated.size).toBe(2);
     file.close();
     expect(allocated.size).toBe(0);
+  });
+
+  it('is of a file that is open: its number may be another file afterwards', async () => {
+    const { file, seen, allocated } = fake();
+    const underWay = file.thing();
+    file.close();
+    await underWay;
+    expect(allocated.size).toBe(0);
+    await expect(file.thing()).rejects.toMatchObject({ code: 'EBADF' });
+    expect(() => file.close()).toThrow('EBADF');
+    expect([seen.length, allocated.size]).toEqual([1, 0]);
   });
 
   it('passes a number as it is', async () => {

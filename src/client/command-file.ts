@@ -45,19 +45,26 @@ const BLOCK_BYTES = 4096;
 /** All methods throw Refusal. */
 export class OpenedFile {
   readonly system: System;
-  readonly fd: number;
+  private descriptor: number;
   /** Blocks of memory for structs, in no call now. */
   private readonly idle: UserMemory[];
 
   constructor(system: System, fd: number) {
     this.system = system;
-    this.fd = fd;
+    this.descriptor = fd;
     this.idle = [];
   }
 
+  /** -1 once it is closed, for the number may be another file's then: whatever is done with this one is EBADF. */
+  get fd(): number {
+    return this.descriptor;
+  }
+
   close(): void {
+    const { fd } = this;
+    this.descriptor = -1;
     for (const memory of this.idle.splice(0)) this.system.release(memory);
-    checked(this.system.close(this.fd), 'close');
+    checked(this.system.close(fd), 'close');
   }
 
   /** Makes an ioctl with a struct. */
@@ -123,7 +130,7 @@ export class OpenedFile {
     try {
       return await use(memory);
     } finally {
-      if (large) this.system.release(memory);
+      if (large || this.fd < 0) this.system.release(memory);
       else this.idle.push(memory);
     }
   }

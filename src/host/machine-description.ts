@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { FUNCTION_KINDS } from '../hardware/pci/function-kinds.ts';
 import { DEFAULT_SETTINGS } from '../hardware/smmuv3/settings.ts';
+import { sharesGroup } from './iommu-groups.ts';
 import { firstMistake, type JsonSchema, MachineError } from './machine-error.ts';
 import { DOORBELL_ADDRESS, WINDOW_BYTES } from './message-window.ts';
 import { parseBdf, requesterOf } from './pci-address.ts';
@@ -115,6 +116,14 @@ const PciFunction = z.strictObject({
     'an integrated endpoint whose transactions may stall: the host then has its faults stall, where the SMMU can',
   ),
   pasidBits: whole(0, 20, 0, 'bits of a PASID; 0 without PASIDs'),
+  msi: z
+    .literal([0, 1, 2, 4, 8, 16, 32])
+    .default(0)
+    .describe('vectors of its MSI capability, beside MSI-X; 0 without one'),
+  acs: flag(
+    true,
+    'as one of several functions of a device it has ACS, and an IOMMU group to itself; those without share one',
+  ),
   mmap: flag(
     true,
     'programs may map its BARs: each load and store then traps; false for KVM, which cannot give a guest such memory',
@@ -253,6 +262,12 @@ function checkFunctions({ iommus, functions }: MachineDescription): void {
     }
     if (fn.namespaces && fn.model !== 'nvme') {
       throw new MachineError(`${key}.namespaces: found, expected none when model is "${fn.model}"`);
+    }
+    const partner = functions.findIndex((other) => sharesGroup(other, fn));
+    if (partner < i && functions[partner]!.iommu !== fn.iommu) {
+      throw new MachineError(
+        `${key}.iommu: "${fn.iommu}" found, expected that of functions[${partner}], whose group it shares without acs`,
+      );
     }
     if (fn.pri && !fn.ats) throw new MachineError(`${key}.pri: true found, expected false when ats is false`);
   }

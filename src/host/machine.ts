@@ -22,7 +22,9 @@ import { PinnedMemory } from '../memory/pinned-memory.ts';
 import { SILENT, type Tracer } from '../trace/events.ts';
 import { VfioDevice } from '../vfio/device.ts';
 import { VfioGroup } from '../vfio/group.ts';
+import { AttributeFile } from './attribute-file.ts';
 import { disksOf, type OpenDisk } from './disks.ts';
+import { groupNumbers, isMultifunction } from './iommu-groups.ts';
 import {
   type FunctionDescription,
   type MachineDescription,
@@ -34,8 +36,9 @@ import { DOORBELL_ADDRESS, type MessageWindow, messageWindow } from './message-w
 import { MmioWindow } from './mmio-window.ts';
 import { OpenContexts } from './open-contexts.ts';
 import { parseBdf, requesterOf } from './pci-address.ts';
+import { VfioPciDriver } from './pci-driver.ts';
 import { physicalLayout } from './physical-layout.ts';
-import { type SysfsEntry, type SysfsFunction, sysfsEntries, sysfsRoots } from './sysfs.ts';
+import { drivenPaths, type SysfsEntry, type SysfsFunction, sysfsEntries, sysfsRoots } from './sysfs.ts';
 
 export interface MachineOptions {
   /** The newest release's when absent. */
@@ -51,6 +54,8 @@ export interface DeviceNode {
   readonly minor: number;
   /** Permission bits; 0o600 when absent. */
   readonly mode?: number;
+  /** A regular file that lives: one of sysfs. */
+  readonly regular?: boolean;
 }
 
 /** An SMMU and its driver. */
@@ -83,6 +88,8 @@ export class Machine {
   readonly deviceNodes: readonly DeviceNode[];
   readonly sysfs: readonly SysfsEntry[];
   readonly ownedRoots: readonly string[];
+  readonly vfioPci: VfioPciDriver;
+  private readonly groupNumbers: readonly number[];
   private readonly description: MachineDescription;
   private readonly tracer: Tracer;
   private readonly openDisk: OpenDisk | undefined;
@@ -114,12 +121,26 @@ export class Machine {
     this.iommus = description.iommus.map((smmu) => this.makeIommu(smmu));
     const functions = description.functions.map((fn, index) => this.makeFunction(fn, index));
     this.probedFrames = this.frames.used;
-    this.groups = functions.map((_, index) => new VfioGroup(index, GROUP_MAJOR, this.tracer));
+    this.groupNumbers = groupNumbers(description.functions);
+    this.groups = [...new Set(this.groupNumbers)].map((number) => new VfioGroup(number, GROUP_MAJOR, this.tracer));
     this.devices = this.makeDevices(functions);
     const shown = functions.map((made, index) => this.show(made, index));
     const names = this.iommus.map(({ name }) => name);
     const nodes = [...this.groups, ...this.devices.filter(({ hasNode }) => hasNode)];
-    this.deviceNodes = [IOMMU_NODE, CONTAINER_NODE, ...nodes.map(({ path, node }) => ({ path, ...node }))];
+    this.vfioPci = new VfioPciDriver(shown.map((fn, index) => ({ device: this.devices[index]!, ...drivenPaths(fn) })));
+    const attributes = this.vfioPci.attributes.map(({ path, show }) => ({
+      path,
+      major: 0,
+      minor: 0,
+      mode: show ? 0o644 : 0o200,
+      regular: true,
+    }));
+    this.deviceNodes = [
+      IOMMU_NODE,
+      CONTAINER_NODE,
+      ...nodes.map(({ path, node }) => ({ path, ...node })),
+      ...attributes,
+    ];
     this.sysfs = sysfsEntries(names, shown);
     this.ownedRoots = [IOMMU_NODE.path, '/dev/vfio', ...sysfsRoots(names, shown)];
   }
@@ -129,7 +150,14 @@ export class Machine {
     const node = this.deviceNodes.find((candidate) => candidate.path === path);
     if (!node) throw fail('ENOENT', `${path} is not a device of this machine`);
     if (node === IOMMU_NODE || node === CONTAINER_NODE) return this.openIommufd(node);
+    const attribute = this.vfioPci.attributes.find((candidate) => candidate.path === path);
+    if (attribute) return new AttributeFile(attribute);
     return [...this.groups, ...this.devices].find((candidate) => candidate.path === path)!.open();
+  }
+
+  /** Set by a server: has paths of `sysfs` and `deviceNodes` vanish and come back. */
+  set onVisible(set: ((path: string, visible: boolean) => void) | null) {
+    this.vfioPci.onVisible = set;
   }
 
   /** Runs what is queued on the clock: interrupts, for one. `most` and the answer are Clock.settle's. */
@@ -195,7 +223,7 @@ export class Machine {
 
   private makeFunction(description: FunctionDescription, index: number): MadeFunction {
     const { memory, clock, tracer } = this;
-    const { bdf, model, ats, pri, pasidBits, canStall } = description;
+    const { bdf, model, ats, pri, pasidBits, canStall, msi, acs } = description;
     const iommu = this.iommus.findIndex(({ name }) => name === description.iommu);
     const { smmu, driver, messages } = this.iommus[iommu]!;
     const stream = streamOf(description);
@@ -212,11 +240,15 @@ export class Machine {
       ats,
       pri,
       pasidBits,
+      msi,
+      acs,
+      multifunction: isMultifunction(description, this.description.functions),
       disks: disksOf(description, `functions[${index}]`, this.openDisk),
       // Where the SMMU knows nothing but stalls, everything behind it has to bear them.
       canStall: canStall || smmu.settings.stallModel === STALL_MODEL_STALL,
     });
     smmu.attachAtc(stream, fn.dma);
+    fn.enableAcs();
     const barAddress = this.registers.placeBar(kind.identity.bar0Bytes, fn);
     fn.writeConfig(fn.config.offsetOf('BAR0'), 4, barAddress);
     const device = driver.probeDevice({
@@ -245,7 +277,7 @@ export class Machine {
         fn,
         address,
         driver: device,
-        group: this.groups[index]!,
+        group: this.groupOf(index),
         barsMappable: this.description.functions[index]!.mmap,
         dialect: spoken,
         messages: { doorbell, requester: requesterOf(address), busAddress },
@@ -259,12 +291,16 @@ export class Machine {
     });
   }
 
+  private groupOf(index: number): VfioGroup {
+    return this.groups[this.groupNumbers[index]!]!;
+  }
+
   private show({ fn, device, iommu, barAddress }: MadeFunction, index: number): SysfsFunction {
     return {
       fn,
       address: parseBdf(fn.name),
       vfio: this.devices[index]!.hasNode ? { index, major: VFIO_MAJOR } : null,
-      group: this.groups[index]!,
+      group: this.groupOf(index),
       iommu,
       barAddress,
       interruptLine: FIRST_INTERRUPT_LINE + index,

@@ -6,6 +6,7 @@ import { ROOT_PORT_IDENTITY, rootPortConfig } from '../hardware/pci/root-port.ts
 import type { PciAddress } from '../vfio/device.ts';
 import type { VfioGroup } from '../vfio/group.ts';
 import { formatBdf, hexDigits } from './pci-address.ts';
+import { PCI_BUS as BUS, VFIO_PCI as DRIVER, type DrivenFunction } from './pci-driver.ts';
 
 /** Structurally what a server serves. */
 export type SysfsEntry =
@@ -27,8 +28,6 @@ export interface SysfsFunction {
   readonly reserved: readonly ReservedRegion[];
 }
 
-const BUS = '/sys/bus/pci';
-const DRIVER = `${BUS}/drivers/vfio-pci`;
 const PORT_DRIVER = `${BUS}/drivers/pcieport`;
 const CLASS_IOMMU = '/sys/class/iommu';
 const CLASS_VFIO = '/sys/class/vfio-dev';
@@ -50,7 +49,7 @@ export function sysfsEntries(iommus: readonly string[], functions: readonly Sysf
     ...iommus.flatMap((name, index) => iommuEntries(name, index)),
     ...portsOf(functions).flatMap(portEntries),
     ...functions.flatMap((fn) => functionEntries(fn, iommus[fn.iommu]!, functions)),
-    ...[...new Set(functions.map(({ group }) => group))].flatMap(groupEntries),
+    ...functions.filter((fn) => functions.find(({ group }) => group === fn.group) === fn).flatMap(groupEntries),
   ];
 }
 
@@ -62,6 +61,24 @@ export function sysfsRoots(iommus: readonly string[], functions: readonly SysfsF
   const segments = new Set(functions.map(({ address }) => hostBridge(address)));
   const classes = [CLASS_IOMMU, CLASS_VFIO, CLASS_GROUP, VIRTUAL_GROUP];
   return [BUS, ...classes, GROUPS, ...segments, ...iommus.map((_, index) => platformDevice(index))];
+}
+
+/** What is in sysfs, and what stands in /dev, only while vfio-pci drives a function. */
+export function drivenPaths(of: SysfsFunction): Omit<DrivenFunction, 'device'> {
+  const { fn, vfio, group } = of;
+  const path = devicePath(of);
+  const own = vfio
+    ? [`${path}/vfio-dev`, `${CLASS_VFIO}/vfio${vfio.index}`, `/dev/vfio/devices/vfio${vfio.index}`]
+    : [];
+  return {
+    path,
+    whileDriven: [`${path}/driver`, `${DRIVER}/${fn.name}`, ...own],
+    whileGroupDriven: [
+      `${VIRTUAL_GROUP}/${group.number}`,
+      `${CLASS_GROUP}/${group.number}`,
+      `/dev/vfio/${group.number}`,
+    ],
+  };
 }
 
 const platformDevice = (index: number): string => `${PLATFORM}/uiommufd.arm-smmu-v3.${index}.auto`;
@@ -137,15 +154,18 @@ function functionEntries(of: SysfsFunction, iommu: string, all: readonly SysfsFu
     link(`${iommuPath(iommu, of.iommu)}/devices/${fn.name}`, path),
     link(`${path}/iommu_group`, groupPath),
     link(`${groupPath}/devices/${fn.name}`, path),
-    file(`${groupPath}/type`, 'DMA\n'),
-    file(`${groupPath}/reserved_regions`, of.reserved.map(reservedLine).join('')),
     ...(of.vfio ? vfioEntries(of.vfio, path) : []),
   ];
 }
 
-function groupEntries({ number, node: { major, minor } }: SysfsFunction['group']): SysfsEntry[] {
+/** @param of the first function of the group */
+function groupEntries({ group, reserved }: SysfsFunction): SysfsEntry[] {
+  const { number, node } = group;
+  const { major, minor } = node;
   const path = `${VIRTUAL_GROUP}/${number}`;
   return [
+    file(`${GROUPS}/${number}/type`, 'DMA\n'),
+    file(`${GROUPS}/${number}/reserved_regions`, reserved.map(reservedLine).join('')),
     file(`${path}/dev`, `${major}:${minor}\n`),
     file(`${path}/uevent`, `MAJOR=${major}\nMINOR=${minor}\nDEVNAME=vfio/${number}\n`),
     link(`${path}/subsystem`, CLASS_GROUP),
@@ -169,7 +189,6 @@ function attributes(of: SysfsFunction, path: string): SysfsEntry[] {
     irq: String(of.interruptLine),
     numa_node: '-1',
     modalias: modalias(identity),
-    driver_override: 'vfio-pci',
     uevent: uevent('vfio-pci', of.fn.name, identity).join('\n'),
     resource: resourceLines(of).join('\n'),
   };

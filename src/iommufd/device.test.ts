@@ -257,3 +257,40 @@ describe('PASIDs', () => {
     device.replace(plain);
   });
 });
+
+describe('the page of messages', () => {
+  const PAGE = 0x809_0000;
+
+  it('is at one place in the window, in every domain that a device of the group is attached to', () => {
+    const { program, bind, iommu } = setup();
+    const [{ device, physical }, { device: other, physical: physicalOther }] = [bind(), bind()];
+    expect(() => device.mapMessagePage(PAGE)).toThrow('ENOSPC');
+    for (const each of [device, other]) each.attach(program.ioas());
+    expect(device.mapMessagePage(PAGE)).toBe(MSI.start);
+    expect([physical.dma(MSI.start), physicalOther.dma(MSI.start)]).toEqual([PAGE, null]);
+    expect(other.mapMessagePage(PAGE)).toBe(MSI.start);
+    expect(other.mapMessagePage(PAGE + 0x1000)).toBe(MSI.start + 0x1000n);
+    device.replace(program.ioas());
+    expect([physical.dma(MSI.start), physical.dma(MSI.start + 0x1000n)]).toEqual([PAGE, null]);
+    for (const each of [device, other]) each.detach();
+    expect(iommu.resources.domains).toBe(0);
+  });
+
+  it('is mapped before the device is attached: a domain that cannot have it leaves the device where it was', () => {
+    const { program, bind, iommu } = setup();
+    const { device, physical } = bind();
+    device.attach(program.ioas());
+    device.mapMessagePage(PAGE);
+    const before = device.attached();
+    iommu.failAt('map', fail('ENOMEM', 'no table'));
+    expect(() => device.replace(program.ioas())).toThrow('ENOMEM');
+    expect([device.attached(), physical.dma(MSI.start)]).toEqual([before, PAGE]);
+  });
+
+  it('is not needed by a device whose messages are not translated', () => {
+    const { program, iommu } = setup();
+    const region = { start: 0xfee00000n, last: 0xfeefffffn, type: 'msi' } as const;
+    const device = IommufdDevice.bind(program.context, new FakeDevice(iommu, { reserved: [region] }), 'vfio0');
+    expect(device.mapMessagePage(PAGE)).toBe(null);
+  });
+});

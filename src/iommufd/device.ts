@@ -120,15 +120,15 @@ export class IommufdDevice extends IommufdObject {
   }
 
   /**
-   * From now on the device can write messages to the page at `physical`, whatever it is attached to. EOPNOTSUPP when it
-   * is not attached to anything, ENOMEM.
+   * From now on the device can write messages to the page at `physical`, whatever it is attached to. ENOSPC when it is
+   * not attached to anything, as the MSI core of kernels says then; ENOMEM.
    * @returns the page's address for the device, or null when its messages are not translated
    */
   mapMessagePage(physical: number): bigint | null {
     const window = this.physical.reservedRegions().find(({ type }) => type === 'software-msi');
     if (!window) return null;
     const hwpt = this.attached();
-    if (!hwpt) throw fail('EOPNOTSUPP', `DMA of ${this.owner} is blocked: nothing can map a page for its messages`);
+    if (!hwpt) throw fail('ENOSPC', `DMA of ${this.owner} is blocked: nothing can map a page for its messages`);
     const page = this.context.messagePages.place(physical, window.start);
     hwpt.paging.mapMessagePage(page);
     this.group.messagePages.add(page);

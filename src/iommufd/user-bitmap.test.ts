@@ -37,6 +37,15 @@ describe('a bitmap in user memory', () => {
     expect(memory.bytes[0]).toBe(2);
   });
 
+  it('leaves out the page that cannot be written, and not the one before it', () => {
+    const { memory, bits } = bitmap(BYTES - 2);
+    memory.bytes[BYTES - 1] = 0x40;
+    bits.set(1, 9);
+    bits.set(20, 30);
+    bits.flush();
+    expect([...memory.bytes.subarray(-2)]).toEqual([0xfe, 0x43]);
+  });
+
   it('sets exactly the bits of all ranges, in whatever order they come', () => {
     const last = (BYTES - 100) * 8 - 1;
     const span = fc.tuple(fc.nat(last), fc.nat(last)).map(([a, b]) => [Math.min(a, b), Math.max(a, b)] as const);

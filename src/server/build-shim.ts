@@ -14,9 +14,8 @@ const KEEPER = 'keeper.node';
 /** Of the sources: the other files in the folder of the shim itself are the library's. */
 const isKeeper = (file: string): boolean => file.startsWith('keeper/');
 // Without _FORTIFY_SOURCE, whose headers define inline what we define; without a host's default that adds it.
-const FLAGS = '-std=gnu17 -O2 -fPIC -shared -Wall -Wextra -fvisibility=hidden -D_GNU_SOURCE -U_FORTIFY_SOURCE'.split(
-  ' ',
-);
+export const SHIM_FLAGS =
+  '-std=gnu17 -O2 -fPIC -shared -Wall -Wextra -fvisibility=hidden -D_GNU_SOURCE -U_FORTIFY_SOURCE'.split(' ');
 
 const START = 'uiommufd-start';
 
@@ -31,7 +30,7 @@ export function buildShim(sources = path.join(packageRoot(), 'shim')): BuiltShim
   const files = sourceFiles(sources).filter((file) => file.endsWith('.c'));
   const folder = compileOnce({
     sources,
-    flags: FLAGS,
+    flags: SHIM_FLAGS,
     libraries: ['-ldl', '-pthread'],
     outputs: { [LIBRARY]: files.filter((file) => !file.includes('/')), [KEEPER]: files.filter(isKeeper) },
   });

@@ -62,6 +62,15 @@ export class PrivateDirectory {
     fs.writeFileSync(this.config, `${lines.join('\n')}\n`, { mode: 0o600 });
   }
 
+  /** Has a file that fill() laid out, or a folder with all that is in it, vanish and come back: still the same one. */
+  setVisible(file: string, visible: boolean): void {
+    const shown = path.join(this.root, file);
+    const hidden = path.join(this.path, 'hidden', encodeURIComponent(file));
+    fs.mkdirSync(path.dirname(hidden), { recursive: true });
+    if (visible) fs.renameSync(hidden, shown);
+    else fs.renameSync(shown, hidden);
+  }
+
   async remove(): Promise<void> {
     fs.rmSync(this.path, { recursive: true, force: true });
     if (this.janitor.pid === undefined || this.janitor.exitCode !== null || this.janitor.signalCode !== null) return;

@@ -30,6 +30,8 @@ export interface ServedMachine {
   readonly sysfs: readonly SysfsEntry[];
   /** Absolute paths: they and all that is under them are ours, whatever the real machine has there. */
   readonly ownedRoots: readonly string[];
+  /** The server sets it, where the machine has it: paths of `deviceNodes` and `sysfs` that vanish, and come back. */
+  onVisible?: ((path: string, visible: boolean) => void) | null;
   /**
    * Runs the machine's clock: called after each call, before its result is seen.
    * @param most tasks to run

@@ -105,6 +105,7 @@ export class Server {
       listener.unref();
       processes.showAccounts(path.join(directory.path, 'accounts'));
       directory.fill(machine, { calls, keeper: `${handleNames}keeper`, handles: handleNames, secret }, addon);
+      machine.onVisible = (file, visible) => directory.setVisible(file, visible);
     } catch (error) {
       await this.stop();
       throw error;
@@ -118,6 +119,7 @@ export class Server {
     this.running = null;
     clearInterval(running.sweeper);
     running.listener.close();
+    this.options.machine.onVisible = null;
     for (const connection of this.connections) connection.destroy();
     // Connections tell their handlers of the end in the next turn; files go after that.
     while (this.connections.size > 0) await new Promise((resolve) => setImmediate(resolve));

@@ -4,9 +4,11 @@
  */
 import type { PciFunction } from '../hardware/pci/pci-function.ts';
 import {
+  ACS_BYTES,
   ATS_BYTES,
   BAR0,
   CAP_EXPRESS,
+  CAP_MSI,
   CAP_MSIX,
   CAP_PM,
   CAPABILITY_POINTER,
@@ -18,11 +20,13 @@ import {
   DEVCTL_READRQ,
   DEVCTL2_ARI,
   EXPRESS_BYTES,
+  EXT_CAP_ACS,
   EXT_CAP_AER,
   EXT_CAP_ATS,
   EXT_CAP_PRI,
   INTERRUPT_LINE,
   INTERRUPT_PIN,
+  MSI_BYTES,
   MSIX_BYTES,
   PM_BYTES,
   PMCSR_POWER_STATE,
@@ -48,11 +52,13 @@ export interface ConfigLayout {
 const CAPABILITY_BYTES = new Map([
   [CAP_PM, PM_BYTES],
   [CAP_EXPRESS, EXPRESS_BYTES],
+  [CAP_MSI, MSI_BYTES],
   [CAP_MSIX, MSIX_BYTES],
 ]);
 
 /** Extended capabilities that are not here, PASID among them, are taken out of the chain. */
 const EXTENDED_BYTES = new Map([
+  [EXT_CAP_ACS, ACS_BYTES],
   [EXT_CAP_AER, 0x2c],
   [EXT_CAP_ATS, ATS_BYTES],
   [EXT_CAP_PRI, PRI_BYTES],
@@ -107,6 +113,13 @@ function permitCapabilities(fn: PciFunction, permit: Permit): Map<number, number
     if (id === CAP_PM) {
       permit(at + 2, 2, PME_CAPABLE, 0);
       permit(at + 4, 4, PME_CONTROL, ~(PME_CONTROL | PMCSR_POWER_STATE));
+    } else if (id === CAP_MSI) {
+      permit(at + 2, 1, ALL, ALL);
+      permit(at + 4, 4, ALL, ALL);
+      permit(at + 8, 4, ALL, ALL);
+      permit(at + 12, 2, ALL, ALL);
+      permit(at + 16, 4, 0, ALL);
+      permit(at + 20, 4, 0, ALL);
     } else if (id === CAP_EXPRESS) {
       permit(at + 8, 2, DEVCTL_FLR | DEVCTL_PAYLOAD | DEVCTL_READRQ, ~DEVCTL_PHANTOM);
       permit(at + 0x28, 2, 0, ~DEVCTL2_ARI);

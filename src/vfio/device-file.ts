@@ -118,6 +118,7 @@ export class VfioDeviceFile implements OpenFile {
     this.vfio.lingering.delete(this);
     if (this.binding) this.vfio.unbind();
     this.binding = null;
+    this.vfio.fileEnded();
   }
 
   private run(command: number, call: Call): number | Promise<number> {

@@ -80,6 +80,8 @@ export class VfioDevice {
   readonly lingering: Set<VfioDeviceFile>;
   /** Files that share the binding. */
   private opens: number;
+  /** All of its files, and those that only mappings keep. */
+  private files: number;
   private readonly driver: DriverDevice;
   private readonly messages: MessageRoute;
 
@@ -98,6 +100,7 @@ export class VfioDevice {
     this.messages = options.messages;
     this.binding = null;
     this.opens = 0;
+    this.files = 0;
     this.lingering = new Set();
   }
 
@@ -111,8 +114,25 @@ export class VfioDevice {
     return this.dialect.vfioCommands.has(VFIO_DEVICE_BIND_IOMMUFD & 0xff);
   }
 
+  /** A program has it open or mapped. */
+  get isOpen(): boolean {
+    this.sweep();
+    return this.files > 0;
+  }
+
+  /** Asks the program that has it to close it. */
+  requestRelease(): void {
+    this.binding?.interrupts.requestRelease();
+  }
+
   open(): OpenFile {
+    this.files++;
     return new VfioDeviceFile(this);
+  }
+
+  /** Ends open() or openInGroup(). */
+  fileEnded(): void {
+    this.files--;
   }
 
   /** What BIND_IOMMUFD on a file of the device's own node does. EINVAL when bound. */
@@ -126,7 +146,9 @@ export class VfioDevice {
   openInGroup(container: IommufdContext): OpenFile {
     this.sweep();
     if (this.binding) this.opens++;
-    return new VfioDeviceFile(this, this.binding ?? this.bindAttached(container));
+    const file = new VfioDeviceFile(this, this.binding ?? this.bindAttached(container));
+    this.files++;
+    return file;
   }
 
   private bindAttached(container: IommufdContext): Binding {
@@ -150,7 +172,7 @@ export class VfioDevice {
     resetFunction(fn);
     const saved = saveState(fn);
     const interrupts = new DeviceInterrupts(fn, device, this.messages, this.tracer);
-    const config = new VirtualConfig(fn, (disabled) => interrupts.setPinDisabled(disabled));
+    const config = new VirtualConfig(fn, interrupts);
     const ioEventFds = new IoEventFds(fn, config);
     const lowPower = new LowPower();
     this.binding = { device, config, interrupts, ioEventFds, lowPower, saved, pasids: new Set(), byNode };

@@ -1,6 +1,6 @@
 /**
- * Interrupts of a device on their way to the program's eventfds: the pin (INTx), MSI-X vectors, and the two that only
- * vfio itself raises (ERR, REQ). One of INTx and MSI-X at a time. A vector's message is its number.
+ * Interrupts of a device on their way to the program's eventfds: the pin (INTx), MSI or MSI-X vectors, and the two that only
+ * vfio itself raises (ERR, REQ). One of INTx, MSI and MSI-X at a time. A vector's message is its number.
  */
 
 import { fail } from '../abi/errno.ts';
@@ -23,7 +23,7 @@ import type { IommufdDevice } from '../iommufd/device.ts';
 import type { ClientProcess, EventFd } from '../iommufd/file.ts';
 import type { Tracer } from '../trace/events.ts';
 import { closeRoute, type MessageRoute, openRoute } from './message-route.ts';
-import { intxPending, setIntx, setMessage, setMsix } from './pci-core.ts';
+import { disableMsi, enableMsi, intxPending, log2Ceil, setIntx, setMessage, setMsix } from './pci-core.ts';
 
 /** SET_IRQS after its header was checked: what to do with which vectors, and the data behind the header. */
 export interface IrqRequest {
@@ -41,7 +41,7 @@ export class DeviceInterrupts implements InterruptTarget {
   private readonly device: IommufdDevice;
   private readonly route: MessageRoute;
   private readonly tracer: Tracer;
-  /** VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX, or none. */
+  /** VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX, or none. */
   private mode: number | null;
   private readonly pinSlot: Slot;
   /** Unmasks the pin when the program signals it. */
@@ -50,9 +50,11 @@ export class DeviceInterrupts implements InterruptTarget {
   /** The program has INTx disable set in its COMMAND. */
   private pinDisabled: boolean;
   private readonly vectors: Map<number, EventFd>;
-  /** Vectors allocated when MSI-X was switched on: the number does not change until it is off again. */
+  /** Vectors allocated when messages were switched on: the number does not change until they are off again. */
   private allocated: number;
-  /** Where the function writes its messages, while MSI-X is on. */
+  /** log2 of the vectors that MSI was switched on with; the program reads it as what the function is capable of. */
+  msiLog2: number;
+  /** Where the function writes its messages, while they are on. */
   private messageAddress: bigint;
   private readonly errorSlot: Slot;
   private readonly requestSlot: Slot;
@@ -70,6 +72,7 @@ export class DeviceInterrupts implements InterruptTarget {
     this.pinDisabled = false;
     this.vectors = new Map();
     this.allocated = 0;
+    this.msiLog2 = 0;
     this.messageAddress = 0n;
     this.errorSlot = { eventFd: null };
     this.requestSlot = { eventFd: null };
@@ -80,6 +83,7 @@ export class DeviceInterrupts implements InterruptTarget {
   /** How many interrupts there are at `index`; 0 beyond the last. @param pin as the program sees it */
   count(index: number, pin: number): number {
     if (index === VFIO_PCI_INTX_IRQ_INDEX) return pin ? 1 : 0;
+    if (index === VFIO_PCI_MSI_IRQ_INDEX) return this.fn.msi?.capable ?? 0;
     if (index === VFIO_PCI_MSIX_IRQ_INDEX) return this.fn.msix?.vectors ?? 0;
     return index === VFIO_PCI_ERR_IRQ_INDEX || index === VFIO_PCI_REQ_IRQ_INDEX ? 1 : 0;
   }
@@ -132,13 +136,23 @@ export class DeviceInterrupts implements InterruptTarget {
     this.fn.interruptTarget = null;
   }
 
+  get usesMsi(): boolean {
+    return this.mode === VFIO_PCI_MSI_IRQ_INDEX;
+  }
+
+  requestRelease(): void {
+    const { eventFd } = this.requestSlot;
+    if (eventFd) this.signal(VFIO_PCI_REQ_IRQ_INDEX, 0, eventFd);
+  }
+
   private disable(): void {
     if (this.mode === VFIO_PCI_INTX_IRQ_INDEX) {
       replace(this.unmaskSlot, null);
       replace(this.pinSlot, null);
     }
-    if (this.mode === VFIO_PCI_MSIX_IRQ_INDEX) {
-      setMsix(this.fn, false);
+    if (this.mode === VFIO_PCI_MSI_IRQ_INDEX || this.mode === VFIO_PCI_MSIX_IRQ_INDEX) {
+      if (this.usesMsi) disableMsi(this.fn);
+      else setMsix(this.fn, false);
       closeRoute(this.route);
       for (const vector of [...this.vectors.keys()]) this.setVector(vector, null);
     }
@@ -213,13 +227,13 @@ export class DeviceInterrupts implements InterruptTarget {
     this.signal(VFIO_PCI_INTX_IRQ_INDEX, 0, this.pinSlot.eventFd);
   }
 
-  // MSI-X
+  // MSI and MSI-X
 
   private setVectors(caller: ClientProcess, request: IrqRequest): void | Promise<void> {
     const { index, flags, start, count, data } = request;
     if (this.mode === index && count === 0 && flags & VFIO_IRQ_SET_DATA_NONE) return this.disable();
     this.checkMode(index, true);
-    if (flags & VFIO_IRQ_SET_DATA_EVENTFD) return this.setVectorEventFds(caller, start, count, data);
+    if (flags & VFIO_IRQ_SET_DATA_EVENTFD) return this.setVectorEventFds(caller, request);
     this.checkMode(index, false);
     for (let i = 0; i < count; i++) {
       const eventFd = this.vectors.get(start + i);
@@ -227,17 +241,14 @@ export class DeviceInterrupts implements InterruptTarget {
     }
   }
 
-  /** One after the other; when one fails, those of this request are off, and MSI-X too if it was off before. */
-  private async setVectorEventFds(caller: ClientProcess, start: number, count: number, data: DataView): Promise<void> {
+  /** One after the other; when one fails, those of this request are off, and messages too if they were off before. */
+  private async setVectorEventFds(caller: ClientProcess, request: IrqRequest): Promise<void> {
+    const { index, start, count, data } = request;
     const enabling = this.mode === null;
-    const unchanged = (): void => this.checkMode(VFIO_PCI_MSIX_IRQ_INDEX, false);
+    const unchanged = (): void => this.checkMode(index, false);
     if (enabling) {
-      if (start + count === 0) throw fail('ERANGE', 'start and count are 0: MSI-X needs a vector to be switched on');
-      this.messageAddress = openRoute(this.route, this.device, (vector) => this.receive(vector));
-      this.allocated = start + count;
-      for (let vector = 0; vector < this.allocated; vector++) setMessage(this.fn, vector, this.messageAddress);
-      setMsix(this.fn, true);
-      this.mode = VFIO_PCI_MSIX_IRQ_INDEX;
+      if (start + count === 0) throw fail('ERANGE', 'start and count are 0: messages need a vector to be switched on');
+      this.enableMessages(index, start + count);
     }
     for (let vector = start; vector < start + count; vector++) {
       try {
@@ -254,9 +265,26 @@ export class DeviceInterrupts implements InterruptTarget {
     }
   }
 
+  private enableMessages(index: number, vectors: number): void {
+    const { fn } = this;
+    this.messageAddress = openRoute(this.route, this.device, (vector) => this.receive(vector));
+    this.allocated = vectors;
+    this.mode = index;
+    if (this.usesMsi) {
+      this.msiLog2 = log2Ceil(vectors);
+      enableMsi(fn, vectors, this.messageAddress);
+      return;
+    }
+    for (let vector = 0; vector < vectors; vector++) setMessage(fn, vector, this.messageAddress);
+    setMsix(fn, true);
+  }
+
   private checkAllocated(vector: number): void {
     if (vector < this.allocated) return;
-    throw fail('EINVAL', `vector ${vector} is not among the ${this.allocated} allocated when MSI-X was switched on`);
+    throw fail(
+      'EINVAL',
+      `vector ${vector} is not among the ${this.allocated} allocated when messages were switched on`,
+    );
   }
 
   /** A program that has mapped the MSI-X table may have changed it: the message is written afresh. */
@@ -264,14 +292,14 @@ export class DeviceInterrupts implements InterruptTarget {
     this.vectors.get(vector)?.release();
     if (eventFd) {
       this.vectors.set(vector, eventFd);
-      setMessage(this.fn, vector, this.messageAddress);
+      if (!this.usesMsi) setMessage(this.fn, vector, this.messageAddress);
     } else if (!this.vectors.delete(vector)) return;
-    this.fn.maskVector(vector, eventFd === null);
+    this.fn.maskVector(vector, eventFd === null, this.usesMsi ? this.fn.msi! : this.fn.msix!);
   }
 
   private receive(vector: number): void {
     const eventFd = this.vectors.get(vector);
-    if (eventFd) this.signal(VFIO_PCI_MSIX_IRQ_INDEX, vector, eventFd);
+    if (eventFd) this.signal(this.mode!, vector, eventFd);
   }
 
   // ERR and REQ

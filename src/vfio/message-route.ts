@@ -1,5 +1,4 @@
 /** How messages of a function (MSI) come to the host: what the machine says of the way, and what VFIO makes of it. */
-import { Errno, fail } from '../abi/errno.ts';
 import type { MessageReceiver, MsiDoorbell } from '../hardware/msi-doorbell.ts';
 import type { IommufdDevice } from '../iommufd/device.ts';
 import { PAGE_BYTES } from '../iommufd/pages.ts';
@@ -13,21 +12,15 @@ export interface MessageRoute {
 }
 
 /**
- * Has `receive` take the messages of the function.
+ * Has `receive` take the messages of the function. ENOSPC when `device` is not attached, ENOMEM.
  * @returns the address that the function is to write them to
- * @throws Errno ENOSPC, whatever the reason, as a kernel's MSI core has it: most often that `device` is not attached
  */
 export function openRoute(route: MessageRoute, device: IommufdDevice, receive: MessageReceiver): bigint {
   const { doorbell, requester, busAddress } = route;
   const offset = busAddress % PAGE_BYTES;
-  try {
-    const page = device.mapMessagePage(Number(busAddress - offset));
-    doorbell.connect(requester, receive);
-    return page === null ? busAddress : page + offset;
-  } catch (error) {
-    if (error instanceof Errno) throw fail('ENOSPC', error.reason);
-    throw error;
-  }
+  const page = device.mapMessagePage(Number(busAddress - offset));
+  doorbell.connect(requester, receive);
+  return page === null ? busAddress : page + offset;
 }
 
 export function closeRoute({ doorbell, requester }: MessageRoute): void {

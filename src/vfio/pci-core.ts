@@ -6,6 +6,8 @@ import {
   COMMAND_MASTER,
   COMMAND_MEMORY,
   DEVCTL_FLR,
+  MSI_CONTROL_ENABLE,
+  MSI_CONTROL_ENABLED_LOG2,
   MSIX_CONTROL_ENABLE,
   STATUS,
   STATUS_INTERRUPT,
@@ -25,7 +27,13 @@ const SAVED = [
   'PRI_CONTROL',
   'PASID_CONTROL',
   'ATS_CONTROL',
+  'MSI_ADDRESS',
+  'MSI_ADDRESS_HIGH',
+  'MSI_DATA',
+  'MSI_MASK',
+  'MSI_CONTROL',
   'MSIX_CONTROL',
+  'ACS_CONTROL',
   'COMMAND',
 ] as const;
 
@@ -91,12 +99,30 @@ export function setMessage(fn: PciFunction, vector: number, address: bigint): vo
   fn.msix!.setMessage(vector, address, vector);
 }
 
+/** Switches MSI on, with all vectors masked: a vector's message is its number, at `address`. */
+export function enableMsi(fn: PciFunction, vectors: number, address: bigint): void {
+  setIntx(fn, false);
+  writeRegister(fn, 'MSI_ADDRESS', Number(address & 0xffff_ffffn));
+  writeRegister(fn, 'MSI_ADDRESS_HIGH', Number(address >> 32n));
+  writeRegister(fn, 'MSI_DATA', 0);
+  writeRegister(fn, 'MSI_MASK', 0xffff_ffff);
+  const control = fn.config.get('MSI_CONTROL') & ~MSI_CONTROL_ENABLED_LOG2;
+  writeRegister(fn, 'MSI_CONTROL', control | (log2Ceil(vectors) << 4) | MSI_CONTROL_ENABLE);
+}
+
+export function disableMsi(fn: PciFunction): void {
+  writeRegister(fn, 'MSI_CONTROL', fn.config.get('MSI_CONTROL') & ~MSI_CONTROL_ENABLE);
+  setIntx(fn, true);
+}
+
+/** log2 of the least power of two that holds `count`. */
+export const log2Ceil = (count: number): number => Math.ceil(Math.log2(count));
+
 function changeCommand(fn: PciFunction, bit: number, on: boolean): void {
   const command = fn.readConfig(COMMAND, 2);
   fn.writeConfig(COMMAND, 2, on ? command | bit : command & ~bit);
 }
 
 function writeRegister(fn: PciFunction, name: string, value: number): void {
-  const size = name === 'PRI_ALLOCATION' ? 4 : name === 'CACHE_LINE_SIZE' || name === 'INTERRUPT_LINE' ? 1 : 2;
-  fn.writeConfig(fn.config.offsetOf(name), size, value);
+  fn.writeConfig(fn.config.offsetOf(name), fn.config.bytesOf(name), value);
 }

@@ -8,6 +8,7 @@ import {
   BAR0,
   BARS,
   CAP_EXPRESS,
+  CAP_MSI,
   CAP_PM,
   COMMAND,
   COMMAND_INTX_DISABLE,
@@ -16,6 +17,9 @@ import {
   CONFIG_BYTES,
   DEVCTL_FLR,
   INTERRUPT_PIN,
+  MSI_CONTROL_CAPABLE_LOG2,
+  MSI_CONTROL_ENABLE,
+  MSI_CONTROL_ENABLED_LOG2,
   PMCSR_POWER_STATE,
   POWER_D3HOT,
   ROM_ADDRESS,
@@ -25,28 +29,41 @@ import { resetFunction } from './pci-core.ts';
 
 const BARS_END = BAR0 + 4 * BARS;
 
+/** What configuration space has to do with interrupts. */
+export interface ConfigInterrupts {
+  /** SET_IRQS has switched MSI on. */
+  readonly usesMsi: boolean;
+  /** log2 of the vectors of MSI that the program is to see. */
+  readonly msiLog2: number;
+  /** The program changed INTx disable in its COMMAND. */
+  setPinDisabled(disabled: boolean): void;
+}
+
 export class VirtualConfig {
   /** The program has INTx disable set. */
   intxDisabled: boolean;
   private readonly fn: PciFunction;
-  private readonly onIntxDisable: (disabled: boolean) => void;
+  private readonly interrupts: ConfigInterrupts;
   private readonly layout: ConfigLayout;
   private readonly copy: DataView;
   /** What the BARs hold when nobody has reset the function behind our back. */
   private readonly bar0: readonly number[];
   private readonly powerControl: number;
   private readonly deviceControl: number;
+  /** Of MSI; 0 without. */
+  private readonly messageControl: number;
 
-  /** @param onIntxDisable called when the program changes COMMAND's INTx disable */
-  constructor(fn: PciFunction, onIntxDisable: (disabled: boolean) => void) {
+  constructor(fn: PciFunction, interrupts: ConfigInterrupts) {
     this.intxDisabled = false;
     this.fn = fn;
-    this.onIntxDisable = onIntxDisable;
+    this.interrupts = interrupts;
     this.layout = configLayout(fn);
     this.copy = new DataView(new ArrayBuffer(CONFIG_BYTES));
     this.bar0 = [fn.readConfig(BAR0, 4), fn.readConfig(BAR0 + 4, 4)];
     this.powerControl = this.layout.capabilities.get(CAP_PM)! + 4;
     this.deviceControl = this.layout.capabilities.get(CAP_EXPRESS)! + 8;
+    const msi = this.layout.capabilities.get(CAP_MSI);
+    this.messageControl = msi ? msi + 2 : 0;
     for (let at = 0; at < CONFIG_BYTES; at += 4) this.copy.setUint32(at, fn.readConfig(at, 4), true);
     for (const [at, next] of this.layout.nextPointers) {
       this.copy.setUint32(at, ((this.copy.getUint32(at, true) & 0xf_ffff) | (next << 20)) >>> 0, true);
@@ -67,6 +84,7 @@ export class VirtualConfig {
   /** @param size 1, 2 or 4, naturally aligned */
   read(offset: number, size: number): number {
     if (isBar(offset)) this.sizeBars();
+    if (this.touchesMessages(offset, size)) this.limitMessages();
     const virtual = load(this.layout.virtual, offset, size);
     const own = loadView(this.copy, offset, size);
     return ((this.fn.readConfig(offset, size) & ~virtual) | (own & virtual)) >>> 0;
@@ -77,8 +95,29 @@ export class VirtualConfig {
     this.store(offset, size, value);
     if (offset === COMMAND) this.afterCommand(value);
     if (offset >= COMMAND && offset <= COMMAND + 1) this.followIntxDisable();
+    if (this.touchesMessages(offset, size)) this.setMessages();
     if (offset === this.powerControl) this.setPower(value & PMCSR_POWER_STATE);
     if (offset <= this.deviceControl + 1 && this.deviceControl < offset + size) this.resetWhenAsked();
+  }
+
+  private touchesMessages(offset: number, size: number): boolean {
+    return this.messageControl !== 0 && offset <= this.messageControl && this.messageControl < offset + size;
+  }
+
+  private limitMessages(): void {
+    const control = this.copy.getUint16(this.messageControl, true) & ~MSI_CONTROL_CAPABLE_LOG2;
+    this.copy.setUint16(this.messageControl, control | (this.interrupts.msiLog2 << 1), true);
+  }
+
+  /** MSI goes on by SET_IRQS only; while it is on the program may pause it, and use fewer vectors. */
+  private setMessages(): void {
+    const { usesMsi, msiLog2 } = this.interrupts;
+    let control = this.copy.getUint16(this.messageControl, true);
+    if (!usesMsi) control &= ~MSI_CONTROL_ENABLE;
+    const asked = (control & MSI_CONTROL_ENABLED_LOG2) >>> 4;
+    control = (control & ~MSI_CONTROL_ENABLED_LOG2) | (Math.min(asked, msiLog2) << 4);
+    this.copy.setUint16(this.messageControl, control, true);
+    this.fn.writeConfig(this.messageControl, 2, control);
   }
 
   private store(offset: number, size: number, value: number): void {
@@ -109,7 +148,7 @@ export class VirtualConfig {
     const disabled = (this.copy.getUint16(COMMAND, true) & COMMAND_INTX_DISABLE) !== 0;
     if (disabled === this.intxDisabled) return;
     this.intxDisabled = disabled;
-    this.onIntxDisable(disabled);
+    this.interrupts.setPinDisabled(disabled);
   }
 
   private setPower(state: number): void {

@@ -38,12 +38,16 @@ function suits(world: World, device: Device, hwpt: Hwpt, pasid: number): ErrnoNa
   const besides = [...device.attached].filter(([other]) => (other === 0) !== (pasid === 0)).map(([, other]) => other);
   const compatible = hwpt.pasid && (pasid === 0 || besides.every((other) => other.pasid));
   if ((pasid !== 0 || besides.length) && !compatible) return 'EINVAL';
-  // A mock device without PASIDs takes all of them: nobody asks it.
-  if (pasid !== 0) return '';
+  const { behaviour } = world.machine.dialect;
+  const faultsNeedRequests = !world.isMock && behaviour.smmuv3FaultsNeedRequests;
+  if (faultsNeedRequests && hwpt.fault && !device.asksBy) return 'EINVAL';
+  // A device without PASIDs takes all of them: nobody asks it.
+  if (pasid !== 0) return device.pasidBits && pasid >= 2 ** device.pasidBits ? 'EINVAL' : '';
   if (hwpt.kind === 'hwpt-paging') return hwpt.dirty && !device.tracksDirty ? 'EINVAL' : '';
   if (hwpt.iommu !== device.iommu) return 'EINVAL';
-  const { base } = hwpt;
-  const needsVdevice = world.isMock || world.machine.dialect.behaviour.nestedAttachNeedsVdevice === 'always';
+  const { base, config } = hwpt;
+  const rule = world.isMock ? 'always' : behaviour.nestedAttachNeedsVdevice;
+  const needsVdevice = rule === 'always' || (rule === 'translating' && config === 'stage1');
   return base.kind === 'viommu' && needsVdevice && device.virtual?.viommu !== base ? 'ENOENT' : '';
 }
 
@@ -73,7 +77,7 @@ export function attaching(world: World, device: Device, pt: Thing | null, pasid:
     if (expected !== 'EINVAL') return { expected, hwpt };
   }
   const geometry = geometryOf(world);
-  const fresh = { kind: 'hwpt-paging', ioas: pt, pasid: false, dirty: false } as Paging;
+  const fresh = { kind: 'hwpt-paging', ioas: pt, pasid: false, dirty: false, fault: null as Paging['fault'] } as Paging;
   const attach = (): ErrnoName | '' => one(fresh);
   const fill = (): ErrnoName | '' => fillable(world, pt, geometry);
   return { expected: replace ? fill() || attach() : attach() || fill(), hwpt: null };
@@ -97,6 +101,8 @@ export function attached(world: World, device: Device, pt: Thing, pasid: number,
       pasid: false,
       fault: null,
       auto: true,
+      dirtied: new Set(),
+      tracking: false,
       ...geometry,
     };
     reserveFor(ioas, made, outside(geometry.aperture));

@@ -1,7 +1,11 @@
 /** Every command of the state machine by its name, and how often it is drawn. */
 import * as access from './access-commands.ts';
 import type { Command } from './command.ts';
+import * as dirty from './dirty-commands.ts';
+import * as dma from './dma-commands.ts';
 import * as fault from './fault-commands.ts';
+import * as group from './group-commands.ts';
+import * as guest from './guest-commands.ts';
 import * as hwpt from './hwpt-commands.ts';
 import * as ioas from './ioas-commands.ts';
 import * as mock from './mock-commands.ts';
@@ -12,13 +16,20 @@ import * as viommu from './viommu-commands.ts';
 
 const { tableOf: _tableOf, ...mockCommands } = mock;
 const { IOVAS: _iovas, mapPlan: _mapPlan, payerOf: _payerOf, userPiece: _userPiece, ...ioasCommands } = ioas;
+const { checkReported: _checkReported, isWhole: _isWhole, ...dirtyCommands } = dirty;
+const { checkMoved: _checkMoved, ...dmaCommands } = dma;
+const { deviceOf: _deviceOf, enable: _enable, ...vfioCommands } = vfio;
 const { firstRefusal: _firstRefusal, ...viommuCommands } = viommu;
 
 export const COMMANDS: Readonly<Record<string, Command>> = {
   ...ioasCommands,
   ...hwpt,
+  ...dirtyCommands,
   ...mockCommands,
-  ...vfio,
+  ...vfioCommands,
+  ...group,
+  ...guest,
+  ...dmaCommands,
   ...viommuCommands,
   ...access,
   ...fault,
@@ -43,7 +54,7 @@ const OFTEN: Readonly<Record<string, number>> = {
   viommuAlloc: 3,
   eventQueueAlloc: 3,
   vdeviceAlloc: 3,
-  hwQueueAlloc: 3,
+  hwQueueAlloc: 4,
   accessPages: 4,
   createAccess: 2,
   pasidAttach: 3,
@@ -53,10 +64,21 @@ const OFTEN: Readonly<Record<string, number>> = {
   setIommu: 2,
   faultQueueAlloc: 2,
   triggerIopf: 4,
-  faultRead: 4,
-  faultRespond: 4,
+  faultRead: 6,
+  faultRespond: 10,
   triggerVevent: 4,
   pasidReplace: 2,
+  setDirtyTracking: 2,
+  getDirtyBitmap: 4,
+  mockDirty: 4,
+  dma: 10,
+  vfioPasidAttach: 5,
+  vfioPasidDetach: 2,
+  guestMap: 2,
+  guestChange: 4,
+  groupOpen: 2,
+  groupSetContainer: 2,
+  groupGetDevice: 3,
 };
 
 /** Names, each as often as it is to be drawn. */

@@ -2,7 +2,10 @@
 import * as uapi from '../../src/abi/iommufd.ts';
 import * as test from '../../src/abi/iommufd-test.ts';
 import { type Command, caller } from './command.ts';
-import type { FaultQueue } from './model.ts';
+import { checkMoved } from './dma-commands.ts';
+import { type FaultQueue, PAGE, type Request, type Transfer } from './model.ts';
+import { reach } from './reach.ts';
+import type { World } from './world.ts';
 
 const { size: RECORD } = uapi.HwptPgfault;
 
@@ -49,7 +52,7 @@ export const triggerIopf: Command = (world, pick) => {
       const { IOMMU_TEST_OP_TRIGGER_IOPF: op, TestTriggerIopf: layout } = test;
       return (await world.test(process, context, op, 0, layout, { devId: device.id, pasid, grpid: 1, perm: 1 })).errno;
     },
-    apply: () => void hwpt?.fault?.pending.push({ device, hwpt, pasid: at }),
+    apply: () => void hwpt?.fault?.pending.push({ device, hwpt, pasid: at, transfer: null }),
   };
 };
 
@@ -80,10 +83,51 @@ export const faultRead: Command = (world, pick) => {
         while (queue.delivered.has(cookie)) cookie++;
         queue.delivered.set(cookie, request);
         if (record.cookie !== cookie || record.devId !== request.device.id) throw new Error(`record ${record.bytes}`);
+        if (request.transfer) checkRecord(record, request.transfer);
       }
     },
   };
 };
+
+/** Who asked, and for what: PASID_VALID and LAST_PAGE, READ or WRITE. Page requests are for a page. */
+function checkRecord(record: InstanceType<typeof uapi.HwptPgfault>, transfer: Transfer): void {
+  const { device, substream, iova, write } = transfer;
+  const address = device.asksBy === 'stalls' ? iova : iova - (iova % PAGE);
+  const wanted = [substream === null ? 2 : 3, substream ?? 0, write ? 2 : 1, address];
+  const { flags, pasid, perm, addr } = record;
+  if (String([flags, pasid, perm, addr]) !== String(wanted)) {
+    throw new Error(`the record has ${[flags, pasid, perm, addr]}, and ${wanted} is meant`);
+  }
+}
+
+/** What becomes of DMA that waited, when its request is answered: it tries again, or ends. */
+function answered(world: World, request: Request, granted: boolean): void {
+  const { transfer, hwpt } = request;
+  if (!transfer) return;
+  const next = granted ? retried(transfer) : 'refused';
+  if (next !== 'waiting') {
+    world.over(transfer, next);
+    if (next === 'done') checkMoved(transfer);
+    return;
+  }
+  if (!transfer.channel.waiting) throw new Error(`DMA that asks again is ${transfer.channel.outcome}`);
+  transfer.tries++;
+  hwpt.fault!.pending.push(request);
+}
+
+/** So often a device asks for one page. */
+const MOST_TRIES = 8;
+
+function retried({ device, substream, iova, write, tries }: Transfer): 'done' | 'refused' | 'waiting' {
+  const { outcome } = reach(device, substream, iova, write ? 'write' : 'read');
+  const tired = device.asksBy === 'requests' && tries === MOST_TRIES;
+  return outcome === 'waiting' && tired ? 'refused' : (outcome as 'done');
+}
+
+/** Is it clear what a retry meets? */
+const isClear = ({ transfer }: Request): boolean =>
+  !transfer ||
+  reach(transfer.device, transfer.substream, transfer.iova, transfer.write ? 'write' : 'read').outcome !== 'unknown';
 
 export const faultRespond: Command = (world, pick) => {
   const all = world.descriptorsOf('fault-queue');
@@ -92,14 +136,22 @@ export const faultRespond: Command = (world, pick) => {
   const { process, file, what: queue } = descriptor;
   const known = pick.of([...queue.delivered.keys()]);
   if (known === undefined && !pick.oneIn(8)) return null;
+  const request = queue.delivered.get(known ?? 0);
+  if (request && !isClear(request)) return null;
+  const code = pick.oneIn(3) ? 1 : 0;
+  const again = request?.transfer && !code ? retried(request.transfer) : 'refused';
   return {
-    text: `write of cookie ${known} to fault queue ${queue.id}`,
+    text: `write of cookie ${known} with code ${code} to fault queue ${queue.id}`,
     expected: known === undefined ? 'EINVAL' : '',
+    counts: request?.transfer ? [`DMA that waited ${again}`] : [],
     call: () => {
-      const response = Object.assign(new uapi.HwptPageResponse(), { cookie: known ?? 77, code: pick.below(2) });
+      const response = Object.assign(new uapi.HwptPageResponse(), { cookie: known ?? 77, code });
       return world.errnoOf(() => file.write(process, process.put(response.bytes), response.bytes.length, null));
     },
-    apply: () => void queue.delivered.delete(known!),
+    apply: () => {
+      queue.delivered.delete(known!);
+      answered(world, request!, code === 0);
+    },
   };
 };
 

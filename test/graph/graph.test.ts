@@ -8,7 +8,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { COMMANDS } from './commands.ts';
 import { checkSequences, type Tally } from './sequences.ts';
 
-const RUNS = Number(process.env.UIOMMUFD_GRAPH_RUNS ?? 60);
+const RUNS = Number(process.env.UIOMMUFD_GRAPH_RUNS ?? 40);
 
 /** Commands that a machine has none of. */
 const MOCK_ONLY = [
@@ -28,14 +28,18 @@ const MOCK_ONLY = [
   'accessReplaceIoas',
   'destroyAccessPages',
   'triggerIopf',
-  'faultRespond',
   'triggerVevent',
   'hwQueueAlloc',
   'regionMap',
-  'setDirtyTracking',
-  'getDirtyBitmap',
+  'mockDirty',
 ];
-const VFIO_ONLY = ['vfioOpen', 'vfioBind', 'vfioAttach', 'vfioDetach'];
+const VFIO_ONLY = [
+  ...['vfioOpen', 'vfioBind', 'vfioAttach', 'vfioDetach', 'dma', 'guestMap', 'guestChange'],
+  ...['groupOpen', 'groupSetContainer', 'groupUnsetContainer', 'groupStatus', 'groupGetDevice'],
+];
+const PASIDS = ['vfioPasidAttach', 'vfioPasidDetach'];
+const DIRTY = ['setDirtyTracking', 'getDirtyBitmap'];
+const FAULTS = ['faultRespond'];
 const V2_ONLY = ['unsetVdevId'];
 /** Commands of releases after the design thread. */
 const SINCE_V2 = ['ioasMapFile', 'ioasChangeProcess'];
@@ -49,13 +53,22 @@ afterAll(() => {
 const describeTally = (tally: Tally): string =>
   [...tally].map(([command, { ok, refused }]) => `${command} ${ok}/${ok + refused}`).join(', ');
 
+const ON_SMMUS = [...MOCK_ONLY, ...V2_ONLY];
+
 describe.each([
-  { machine: 'mock', abi: 'linux-7.1', lacks: [...VFIO_ONLY, ...V2_ONLY] },
-  { machine: 'two-smmus', abi: 'linux-7.1', lacks: [...MOCK_ONLY, ...V2_ONLY] },
-  { machine: 'two-smmus-fragmented', abi: 'viommu-v2', lacks: [...MOCK_ONLY, ...SINCE_V2] },
-])('random commands on $machine, $abi', ({ machine, abi, lacks }) => {
+  { machine: 'mock', abi: 'linux-7.1', share: 1, lacks: [...VFIO_ONLY, ...PASIDS, ...V2_ONLY] },
+  { machine: 'two-smmus', abi: 'linux-7.1', share: 0.5, lacks: [...ON_SMMUS, ...PASIDS, ...DIRTY, ...FAULTS] },
+  {
+    machine: 'two-smmus-fragmented',
+    abi: 'viommu-v2',
+    share: 0.5,
+    lacks: [...MOCK_ONLY, ...SINCE_V2, ...PASIDS, ...DIRTY, ...FAULTS],
+  },
+  { machine: 'one-smmu', abi: 'linux-7.1', share: 0.5, lacks: [...ON_SMMUS, ...FAULTS] },
+  { machine: 'page-faults', abi: 'linux-7.1', share: 1, lacks: [...ON_SMMUS, ...DIRTY] },
+])('random commands on $machine, $abi', ({ machine, abi, share, lacks }) => {
   it('are answered by the rules and keep the graph whole', { timeout: 600_000 }, async () => {
-    const tally = await checkSequences(machine, abi, RUNS);
+    const tally = await checkSequences(machine, abi, Math.ceil(RUNS * share));
     tallies.set(`${machine} ${abi}`, tally);
     const never = Object.keys(COMMANDS).filter((name) => !lacks.includes(name) && !tally.get(name)?.ok);
     expect(never, 'commands that never succeeded').toEqual([]);

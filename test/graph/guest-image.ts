@@ -14,6 +14,8 @@ export const IMAGE_PAGES = 5;
 /** First of the IOVAs that it maps. */
 export const GUEST_IOVA = 0x6000_0000n;
 export const GUEST_LEAVES = 8;
+/** What its pages are mapped to at first. */
+const FIRST_IPA = 0x100_0000n;
 const CD_IPA = IMAGE_IPA + 0x800n;
 const CD_BYTES = 64;
 const ASID = 7;
@@ -28,7 +30,7 @@ export class GuestImage {
   constructor(bytes: Uint8Array) {
     const ram = new GuestRam(IMAGE_IPA, bytes);
     this.stage1 = new Stage1(ram, ASID);
-    for (let leaf = 0; leaf < GUEST_LEAVES; leaf++) this.stage1.unmap(GUEST_IOVA + BigInt(leaf) * PAGE);
+    for (let leaf = 0; leaf < GUEST_LEAVES; leaf++) this.set(leaf, FIRST_IPA + BigInt(leaf) * PAGE);
     const contexts = new ContextTable(ram);
     contexts.set(0, this.stage1);
     ram.at(CD_IPA, CD_BYTES).set(ram.at(contexts.base, CD_BYTES));

@@ -1,20 +1,25 @@
-/** HWPT_ALLOC in its three ways, DESTROY, GET_HW_INFO, dirty tracking, invalidation. */
+/** HWPT_ALLOC in its three ways, DESTROY, GET_HW_INFO, invalidation. */
 import type { ErrnoName } from '../../src/abi/errno.ts';
 import * as uapi from '../../src/abi/iommufd.ts';
 import * as test from '../../src/abi/iommufd-test.ts';
 import { fillable, geometryOf, MOCK_HUGE, reserveFor } from './attach-rules.ts';
 import { type Command, caller, hex, target } from './command.ts';
-import { outside } from './mapping-rules.ts';
-import { type FaultQueue, holders, type Nested, PAGE, type Paging, type Viommu } from './model.ts';
+import { steWords } from './guest-image.ts';
+import { filled, outside } from './mapping-rules.ts';
+import { type FaultQueue, holders, type Nested, type Paging, type Viommu } from './model.ts';
 import type { Picker } from './picker.ts';
 import type { World } from './world.ts';
 
 const { IOMMU_HWPT_ALLOC_NEST_PARENT: NEST_PARENT, IOMMU_HWPT_ALLOC_PASID: PASID } = uapi;
 const { IOMMU_HWPT_ALLOC_DIRTY_TRACKING: DIRTY, IOMMU_HWPT_FAULT_ID_VALID: FAULT } = uapi;
 const ARM_SMMUV3 = uapi.IOMMU_HWPT_DATA_ARM_SMMUV3;
-/** V, and Config abort or bypass. */
-const STE_ABORTS = [1n, 0n];
-const STE_PASSES = [9n, 0n];
+/** What STEs of guests say: V, and Config abort or bypass. */
+const STES: readonly (Pick<Nested, 'config' | 'ats'> & { readonly words: readonly bigint[] })[] = [
+  { config: 'bypass', ats: false, words: [9n, 0n] },
+  { config: 'stage1', ats: false, words: steWords(false) },
+  { config: 'stage1', ats: true, words: steWords(true) },
+  { config: 'abort', ats: false, words: [1n, 0n] },
+];
 
 const words = (...values: number[]): Uint8Array => new Uint8Array(Uint32Array.from(values).buffer);
 
@@ -33,8 +38,15 @@ function pagingFlags(world: World, pick: Picker): number {
         FAULT | PASID,
         FAULT | NEST_PARENT,
       ])
-    : pick.from([0, NEST_PARENT, PASID, NEST_PARENT]);
+    : pick.from([0, NEST_PARENT, PASID, NEST_PARENT, ...specialFlags(world)]);
   return flags & hwptAllocFlags;
+}
+
+/** Those that only some machines are good for, and others refuse. */
+function specialFlags(world: World): number[] {
+  const { asksBy, tracksDirty } = world.traitsOf(0);
+  if (asksBy) return [FAULT, FAULT | PASID, FAULT, FAULT | PASID];
+  return tracksDirty ? [DIRTY, DIRTY | PASID, DIRTY, PASID] : [FAULT, DIRTY];
 }
 
 /** A fault queue, if the flags ask for one: 'ENOENT' when the ID is of something else. */
@@ -74,8 +86,10 @@ export const hwptAllocPaging: Command = (world, pick) => {
     apply: () => {
       if (id !== context.freeId()) throw new Error(`ID ${id}, not ${context.freeId()}`);
       const rights = { nestParent, dirty: (flags & DIRTY) !== 0, pasid: (flags & PASID) !== 0, fault: fault.queue };
-      const hwpt: Paging = { kind: 'hwpt-paging', id, context, ioas, ...rights, auto: false, ...geometry };
+      const written = { dirtied: new Set<bigint>(), tracking: false };
+      const hwpt: Paging = { kind: 'hwpt-paging', id, context, ioas, ...rights, auto: false, ...geometry, ...written };
       reserveFor(ioas, hwpt, outside(geometry.aperture));
+      filled(hwpt, ioas.areas, world.isMock);
       context.add(hwpt);
     },
   };
@@ -91,23 +105,21 @@ export const hwptAllocNested: Command = (world, pick) => {
   const parents = context.all('hwpt-paging').filter(({ nestParent }) => nestParent || pick.oneIn(8));
   const base = pick.of(onParent ? [...viommus, ...parents] : viommus);
   if (!base) return null;
-  const flags = world.isMock
-    ? pick.from([0, 0, PASID, FAULT]) & world.machine.dialect.accepted.nestedHwptAllocFlags
-    : 0;
+  const possible = world.isMock ? [0, 0, PASID, FAULT] : [0, FAULT];
+  const flags = pick.from(possible) & world.machine.dialect.accepted.nestedHwptAllocFlags;
   const fault = faultOf(pick, context.all('fault-queue'), flags);
-  const aborts = !world.isMock && pick.oneIn(4);
+  const { config, ats, words: ste } = world.isMock ? STES[0]! : pick.from(STES);
   let expected: ErrnoName | '' = '';
   if (base.kind === 'viommu' && base.iommu !== device.iommu) expected = 'EINVAL';
   else if (base.kind === 'hwpt-paging' && !base.nestParent) expected = 'EINVAL';
   else if (flags & FAULT && !fault.queue) expected = 'ENOENT';
   let id = 0;
   return {
-    text: `HWPT_ALLOC on ${base.kind} ${base.id} for device ${device.id}, flags ${hex(flags)}${aborts ? ', abort' : ''}`,
+    text: `HWPT_ALLOC on ${base.kind} ${base.id} for device ${device.id}, flags ${hex(flags)}, ${config}`,
     expected,
     undone: true,
     call: async () => {
-      const ste = new Uint8Array(BigUint64Array.from(aborts ? STE_ABORTS : STE_PASSES).buffer);
-      const data = world.isMock ? words(7, 0) : ste;
+      const data = world.isMock ? words(7, 0) : new Uint8Array(BigUint64Array.from(ste).buffer);
       const dataType = world.isMock ? test.IOMMU_HWPT_DATA_SELFTEST : ARM_SMMUV3;
       const dataLen = world.isMock && world.release !== 'linux-7.1' ? 4 : data.length;
       const given = { dataType, dataLen, dataUptr: process.put(data) };
@@ -119,7 +131,7 @@ export const hwptAllocNested: Command = (world, pick) => {
     apply: () => {
       if (id !== context.freeId()) throw new Error(`ID ${id}, not ${context.freeId()}`);
       const parent = base.kind === 'viommu' ? base.parent : base;
-      const rights = { pasid: (flags & PASID) !== 0, fault: fault.queue, aborts, iommu: device.iommu };
+      const rights = { pasid: (flags & PASID) !== 0, fault: fault.queue, config, ats, iommu: device.iommu };
       const hwpt: Nested = { kind: 'hwpt-nested', id, context, base, parent, ...rights };
       context.add(hwpt);
     },
@@ -170,45 +182,6 @@ export const getHwInfo: Command = (world, pick) => {
     call: async () => {
       const values = { devId: meant.id, dataLen: 64, dataUptr: process.put(new Uint8Array(64)) };
       return (await world.ioctl(process, context.engine, uapi.IOMMU_GET_HW_INFO, uapi.HwInfo, values)).errno;
-    },
-    apply: () => {},
-  };
-};
-
-export const setDirtyTracking: Command = (world, pick) => {
-  const by = caller(world, pick);
-  const hwpt = by && pick.of(by.context.all('hwpt-paging').filter(({ dirty }) => dirty || pick.oneIn(4)));
-  if (!hwpt || !world.isMock || !world.speaks('IOMMU_HWPT_SET_DIRTY_TRACKING')) return null;
-  const { context, process } = by;
-  const flags = pick.below(2) ? 0 : 1;
-  return {
-    text: `HWPT_SET_DIRTY_TRACKING ${flags} of HWPT ${hwpt.id}`,
-    expected: hwpt.dirty ? '' : 'EOPNOTSUPP',
-    undone: true,
-    call: async () => {
-      const { IOMMU_HWPT_SET_DIRTY_TRACKING: number, HwptSetDirtyTracking: layout } = uapi;
-      return (await world.ioctl(process, context.engine, number, layout, { flags, hwptId: hwpt.id })).errno;
-    },
-    apply: () => {},
-  };
-};
-
-export const getDirtyBitmap: Command = (world, pick) => {
-  const by = caller(world, pick);
-  const hwpt = by && pick.of(by.context.all('hwpt-paging').filter(({ dirty }) => dirty || pick.oneIn(4)));
-  if (!hwpt || !world.isMock || !world.speaks('IOMMU_HWPT_GET_DIRTY_BITMAP')) return null;
-  const area = pick.of(hwpt.ioas.areas);
-  if (!area || (area.start | (area.last + 1n)) % PAGE) return null;
-  const { context, process } = by;
-  return {
-    text: `HWPT_GET_DIRTY_BITMAP of HWPT ${hwpt.id} at ${hex(area.start)}`,
-    expected: hwpt.dirty ? '' : 'EOPNOTSUPP',
-    undone: true,
-    call: async () => {
-      const { IOMMU_HWPT_GET_DIRTY_BITMAP: number, HwptGetDirtyBitmap: layout } = uapi;
-      const range = { iova: area.start, length: area.last - area.start + 1n, pageSize: PAGE };
-      const values = { hwptId: hwpt.id, ...range, data: process.put(new Uint8Array(512)) };
-      return (await world.ioctl(process, context.engine, number, layout, values)).errno;
     },
     apply: () => {},
   };

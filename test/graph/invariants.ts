@@ -1,15 +1,31 @@
 /** What must hold after every step: the engine's graph, pins, accounts and translations are those of the model. */
-import { NO_SUBSTREAM } from '../../src/hardware/iommu.ts';
-import { DMA_DONE, DMA_REFUSED } from '../../src/hardware/pci/dma-channel.ts';
 import type { HwptPaging } from '../../src/iommufd/hwpt-paging.ts';
 import type { Ioas as EngineIoas } from '../../src/iommufd/ioas.ts';
+import { hex } from './command.ts';
+import { checkReported, isWhole } from './dirty-commands.ts';
+import { GUEST_IOVA, GUEST_LEAVES } from './guest-image.ts';
 import { IOVAS } from './ioas-commands.ts';
-import { alignmentOf, type Pins, pagesOf, translated, usable } from './mapping-rules.ts';
-import { type Area, type Context, type Device, holders, type Ioas, PAGE, type Paging } from './model.ts';
+import { alignmentOf, lengthOf, type Pins, pagesIn, pagesOf, usable } from './mapping-rules.ts';
+import {
+  type Area,
+  type Context,
+  type Device,
+  type Hwpt,
+  holders,
+  type Ioas,
+  PAGE,
+  type Paging,
+  pagingOf,
+} from './model.ts';
+import { attachedTo, bytesAt, placeOf, type Reach, reach } from './reach.ts';
 import type { World } from './world.ts';
 
 /** Where areas of a huge page are looked at; of smaller ones every page is. */
 const FEW_PAGES = 16n;
+/** Seldom attached; the first is never beside requests without one. */
+const NOBODYS_PASIDS = [0, 1, 5];
+/** What guests map, and one page behind it. */
+const GUEST_IOVAS = Array.from({ length: GUEST_LEAVES + 1 }, (_, n) => GUEST_IOVA + BigInt(n) * PAGE);
 
 export function checkWorld(world: World): void {
   const pins = world.pins();
@@ -20,12 +36,15 @@ export function checkWorld(world: World): void {
   }
   checkPins(world, pins);
   checkDrivers(world);
+  checkTransfers(world);
   for (const device of world.all('device')) if (device.index >= 0) checkDma(world, device);
 }
 
-function same(what: string, found: unknown, wanted: unknown): void {
+/** @param what as a function where there is much to compare, and seldom anything to say */
+function same(what: string | (() => string), found: unknown, wanted: unknown): void {
+  if (found === wanted) return;
   const [a, b] = [text(found), text(wanted)];
-  if (a !== b) throw new Error(`${what}: ${a}, not ${b}`);
+  if (a !== b) throw new Error(`${typeof what === 'string' ? what : what()}: ${a}, not ${b}`);
 }
 
 const text = (value: unknown): string =>
@@ -60,7 +79,7 @@ function checkIoas(context: Context, ioas: Ioas, pins: Pins): void {
     const { memory } = area;
     for (const page of somePages(area)) {
       const found = pages.isPinned(memory.object, memory.base / 4096 + page);
-      same(`page ${page} at ${text(area.start)} of ${name} is pinned`, found, pins.has(memory, page));
+      same(() => `page ${page} at ${hex(area.start)} of ${name} is pinned`, found, pins.has(memory, page));
     }
   }
 }
@@ -74,10 +93,24 @@ function somePages(area: Area): number[] {
 /** The domain translates what is mapped, page by page, and nothing beside it. */
 function checkDomain(world: World, hwpt: Paging): void {
   const { domain } = hwpt.context.engine.objects.find(hwpt.id) as HwptPaging;
-  for (const iova of places(hwpt.ioas)) {
-    const there = translated(hwpt, iova);
+  for (const iova of placesOf(hwpt.ioas)) {
+    const there = placeOf(hwpt, iova);
     const physical = there && frameOf(world, there) + Number(there.byte % PAGE);
-    same(`HWPT ${hwpt.id} at ${text(iova)}`, domain.physical(iova), physical);
+    same(() => `HWPT ${hwpt.id} at ${hex(iova)}`, domain.physical(iova), physical);
+  }
+  if (hwpt.dirty) checkDirty(world, hwpt);
+}
+
+/** What the domain has recorded is what was written; looking at it changes nothing. */
+function checkDirty(world: World, hwpt: Paging): void {
+  const { domain } = hwpt.context.engine.objects.find(hwpt.id) as HwptPaging;
+  for (const area of hwpt.ioas.areas.filter(isWhole)) {
+    const reported = new Set<bigint>();
+    const collect = (start: bigint, length: bigint): void => {
+      for (const page of pagesIn({ start, last: start + length - 1n })) reported.add(page);
+    };
+    domain.readDirty!(area.start, lengthOf(area), false, collect);
+    checkReported(world, hwpt, area, reported);
   }
 }
 
@@ -85,10 +118,18 @@ function frameOf(world: World, { memory, byte }: { memory: Area['memory']; byte:
   return world.machine.pinned.frameOf(memory.object, memory.base / 4096 + Number(byte / PAGE)) * 4096;
 }
 
+const known = new WeakMap<readonly Area[], ReadonlySet<bigint>>();
+
 /** Every place of the test, the start of every page of every area, and the bytes around it. */
-function places(ioas: Ioas): Set<bigint> {
+function placesOf({ areas }: Ioas): ReadonlySet<bigint> {
+  let found = known.get(areas);
+  if (!found) known.set(areas, (found = placesAround(areas)));
+  return found;
+}
+
+function placesAround(areas: readonly Area[]): ReadonlySet<bigint> {
   const found = new Set(IOVAS);
-  for (const { start, last } of ioas.areas) {
+  for (const { start, last } of areas) {
     for (const at of [start - 1n, last, last + 1n]) if (at >= 0n) found.add(at);
     const step = last - start >= FEW_PAGES * PAGE ? 100n * PAGE : PAGE;
     for (let at = start; at <= last; at += step) found.add(at);
@@ -125,35 +166,66 @@ function checkDrivers(world: World): void {
   }
   const sum = (name: string): number =>
     Object.entries(left).reduce((all, [key, count]) => (key.endsWith(` ${name}`) ? all + count : all), 0);
-  const attached = world.all('device').filter(({ attached: to }) => to.size > 0).length;
+  // The driver does not hear of PASIDs of a device that sends none.
+  const heard = world
+    .all('device')
+    .map(({ attached, pasidBits }) => (pasidBits ? attached.size : attached.has(0) ? 1 : 0));
+  const attachments = heard.reduce((all, count) => all + count, 0);
   same('domains', [sum('domains'), sum('nestedDomains'), sum('viommus')], [paging, nested, viommus.length]);
-  same('attachments', sum('attachments'), attached);
-  same('bindings', left.bindings, world.descriptorsOf('vfio').filter(({ what }) => what.bound).length);
+  same('attachments', sum('attachments'), attachments);
+  const bound = new Set(world.descriptorsOf('vfio').flatMap(({ what }) => what.bound ?? []));
+  same('bindings', left.bindings, bound.size);
 }
 
 /** DMA of the device reaches what it is attached to and nothing else, whatever its caches and the SMMU's hold. */
 function checkDma(world: World, device: Device): void {
-  const { dma } = world.smmus.devices[device.index]!.fn;
-  const channel = dma.channel(() => {});
-  const hwpt = device.attached.get(0);
-  const bytes = new Uint8Array(8);
-  const wanted = new Uint8Array(8);
-  const probes = hwpt ? places(hwpt.kind === 'hwpt-paging' ? hwpt.ioas : hwpt.parent.ioas) : IOVAS;
-  for (const iova of probes) {
-    if (iova % PAGE) continue;
-    const there = hwpt ? translated(hwpt, iova) : null;
-    const [readable, writable] = [Boolean(there && there.prot & 1), Boolean(there && there.prot & 2)];
-    // Stage 1 tables have no write-only pages.
-    if (!readable && writable) continue;
-    const where = `vfio${device.index} at ${text(iova)}`;
-    const frame = Number(iova / PAGE);
-    const read = channel.read(frame, 0, bytes, NO_SUBSTREAM);
-    same(`the outcome of a read of ${where}`, read, readable ? DMA_DONE : DMA_REFUSED);
-    if (readable && there!.memory.object.read(there!.memory.base + Number(there!.byte), wanted)) {
-      same(`what ${where} reads`, [...bytes], [...wanted]);
-    }
-    const write = channel.write(frame, 0, bytes, NO_SUBSTREAM);
-    same(`the outcome of a write of ${where}`, write, writable ? DMA_DONE : DMA_REFUSED);
+  const pasids = [...device.attached.keys()].filter((pasid) => pasid > 0);
+  checkSubstream(world, device, null);
+  for (const pasid of pasids) checkSubstream(world, device, pasid);
+  for (const pasid of device.pasidBits ? NOBODYS_PASIDS : []) {
+    if (!pasids.includes(pasid)) checkAccess(world, device, pasid, IOVAS[0]!);
   }
-  world.machine.settle();
+}
+
+function checkSubstream(world: World, device: Device, substream: number | null): void {
+  for (const iova of probesOf(attachedTo(device, substream))) {
+    if (iova % PAGE === 0n) checkAccess(world, device, substream, iova);
+  }
+}
+
+/** Where a device that is attached to `hwpt` is looked at. */
+function probesOf(hwpt: Hwpt | null): Iterable<bigint> {
+  if (!hwpt) return IOVAS.slice(0, 3);
+  const isThroughGuest = hwpt.kind === 'hwpt-nested' && hwpt.config === 'stage1';
+  return isThroughGuest ? GUEST_IOVAS : placesOf(pagingOf(hwpt).ioas);
+}
+
+/** A read, and a write of what is there. Accesses that would wait are left to commands. */
+function checkAccess(world: World, device: Device, substream: number | null, iova: bigint): void {
+  const channel = world.channel(device.index, 0);
+  const where = (what: string) => (): string => `${what} of vfio${device.index}, PASID ${substream}, at ${hex(iova)}`;
+  const bytes = new Uint8Array(8);
+  const read = reach(device, substream, iova, 'read');
+  const there = read.place && bytesAt(read.place);
+  if (isOver(read)) {
+    same(where('a read'), channel.start(false, iova, bytes, substream), read.outcome);
+    if (there) same(where('what a read gives'), String(bytes), String(there));
+  }
+  const write = reach(device, substream, iova, 'write');
+  if (!isOver(write) || (write.outcome === 'done' && wouldDirty(device, substream, iova))) return;
+  const kept = (write.place && bytesAt(write.place)) ?? bytes;
+  same(where('a write'), channel.start(true, iova, kept, substream), write.outcome);
+}
+
+const isOver = ({ outcome }: Reach): boolean => outcome === 'done' || outcome === 'refused';
+
+/** A write would change what GET_DIRTY_BITMAP has to say. */
+function wouldDirty(device: Device, substream: number | null, iova: bigint): boolean {
+  const hwpt = attachedTo(device, substream);
+  return hwpt?.kind === 'hwpt-paging' && hwpt.dirty && !hwpt.dirtied.has(iova);
+}
+
+/** Whoever waits in the model waits at the device, for as long. */
+function checkTransfers(world: World): void {
+  for (const { channel, iova } of world.transfers) same(`DMA at ${hex(iova)} waits`, channel.waiting, true);
 }

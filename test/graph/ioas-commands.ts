@@ -8,6 +8,7 @@ import {
   alignmentOf,
   areasOf,
   byteOf,
+  filled,
   insert,
   lengthOf,
   overlap,
@@ -101,6 +102,7 @@ export function mapPlan(
     apply: () => {
       if (answer !== at) throw new Error(`mapped at ${hex(answer)}, not at ${typeof at === 'bigint' ? hex(at) : at}`);
       insert(ioas, areas);
+      for (const hwpt of context.hwptsOf(ioas)) filled(hwpt, areas, world.isMock);
     },
   };
 }

@@ -1,16 +1,6 @@
 /** The rules of an IOAS: what may be mapped where, what an unmap takes, what is pinned, and what that costs whom. */
 import type { ErrnoName } from '../../src/abi/errno.ts';
-import {
-  type Area,
-  type Context,
-  type Hwpt,
-  type Ioas,
-  type Memory,
-  PAGE,
-  pagingOf,
-  type Span,
-  U64_LAST,
-} from './model.ts';
+import { type Area, type Context, type Ioas, type Memory, PAGE, type Paging, type Span, U64_LAST } from './model.ts';
 import { type GraphProcess, MarkedFile } from './process.ts';
 
 /** A part of some memory, to be mapped. */
@@ -128,6 +118,17 @@ export const insert = (ioas: Ioas, areas: readonly Area[]): void => {
   ioas.areas = [...ioas.areas, ...areas].sort((a, b) => (a.start < b.start ? -1 : 1));
 };
 
+/** IOVAs of its pages. */
+export function* pagesIn({ start, last }: Span): Generator<bigint> {
+  for (let at = start - (start % PAGE); at <= last; at += PAGE) yield at;
+}
+
+/** A domain translates new areas. Hardware that records writes begins with all that can be written as written. */
+export function filled(hwpt: Paging, areas: readonly Area[], isMock: boolean): void {
+  if (isMock || !hwpt.dirty) return;
+  for (const area of areas) if (area.prot & 2) for (const page of pagesIn(area)) hwpt.dirtied.add(page);
+}
+
 /** What unmapping [start, last] takes, lowest first, and the errno that ends it. */
 export function unmapped(context: Context, ioas: Ioas, { start, last }: Span): { gone: Area[]; errno: ErrnoName | '' } {
   const gone: Area[] = [];
@@ -145,6 +146,14 @@ export function take(context: Context, ioas: Ioas, gone: readonly Area[]): void 
   ioas.areas = ioas.areas.filter((area) => !gone.includes(area));
   for (const access of context.accessesOf(ioas)) {
     access.items = access.items.filter((item) => !gone.some((area) => overlap(area, item)));
+  }
+  forgetWritten(context, ioas, gone);
+}
+
+/** Domains translate these no more. */
+export function forgetWritten(context: Context, ioas: Ioas, gone: readonly Area[]): void {
+  for (const { dirtied } of context.hwptsOf(ioas)) {
+    if (dirtied.size) for (const area of gone) for (const page of pagesIn(area)) dirtied.delete(page);
   }
 }
 
@@ -273,12 +282,4 @@ function absent(memory: Memory, lastPage: number): ErrnoName | '' {
   if (object instanceof MarkedFile && base + (lastPage + 1) * 4096 > object.bytes.length) return 'EINVAL';
   if (kind !== 'user') return '';
   return (object as GraphProcess['memory']).gone ? 'EFAULT' : '';
-}
-
-/** The memory and byte of it that DMA at `iova` reaches through `hwpt`, or null. */
-export function translated(hwpt: Hwpt, iova: bigint): { memory: Memory; byte: bigint; prot: number } | null {
-  if (hwpt.kind === 'hwpt-nested' && hwpt.aborts) return null;
-  const area = pagingOf(hwpt).ioas.areas.find(({ start, last }) => iova >= start && iova <= last);
-  if (!area || area.memory.revoked) return null;
-  return { memory: area.memory, byte: byteOf(area, iova), prot: area.prot };
 }

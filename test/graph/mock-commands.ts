@@ -4,7 +4,7 @@ import * as test from '../../src/abi/iommufd-test.ts';
 import { attached, attaching } from './attach-rules.ts';
 import { type Caller, type Command, caller, hex, target } from './command.ts';
 import { IOVAS } from './ioas-commands.ts';
-import { reservable } from './mapping-rules.ts';
+import { forgetWritten, reservable } from './mapping-rules.ts';
 import { type Device, PAGE, type Thing } from './model.ts';
 import type { Picker } from './picker.ts';
 
@@ -14,7 +14,10 @@ export function tableOf({ context }: Caller, pick: Picker): { id: number; thing:
     const id = pick.below(24);
     return { id, thing: context.things.get(id) ?? null };
   }
-  const thing = pick.of<Thing>([...context.all('hwpt-nested', 'hwpt-paging'), ...context.all('ioas')]);
+  const hwpts = context.all('hwpt-nested', 'hwpt-paging');
+  // Those with a fault queue and nested ones are few, and lead far.
+  const deep = hwpts.filter(({ fault, kind }) => fault || kind === 'hwpt-nested');
+  const thing = pick.of<Thing>([...hwpts, ...deep, ...deep, ...context.all('ioas')]);
   return thing ? { id: thing.id, thing } : null;
 }
 
@@ -34,8 +37,11 @@ export const mockDomain: Command = (world, pick) => {
     attached: new Map(),
     virtual: null,
     reserves: [],
+    pasidBits: 0,
+    asksBy: null,
     tracksDirty: !(devFlags & test.MOCK_FLAGS_DEVICE_NO_DIRTY),
     index: -1,
+    byGroup: false,
   };
   // The IDs of the object and the device are taken before those of a table are looked up.
   const thing = pt.id === objectId || pt.id === deviceId ? null : pt.thing;
@@ -217,8 +223,10 @@ export const dmabufRevoke: Command = (world, pick) => {
     },
     apply: () => {
       // Whoever has it mapped loses it either way.
-      for (const { areas } of world.all('ioas')) {
-        for (const { memory } of areas) if (memory.object === object) memory.revoked = true;
+      for (const ioas of world.all('ioas')) {
+        const lost = ioas.areas.filter(({ memory }) => memory.object === object);
+        for (const { memory } of lost) memory.revoked = true;
+        forgetWritten(ioas.context, ioas, lost);
       }
       if (revoked) world.revoked.add(object);
       else world.revoked.delete(object);

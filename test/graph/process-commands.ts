@@ -1,14 +1,16 @@
 /** Processes and their descriptors: another iommufd, close, exit, a new process. */
 import type { Command } from './command.ts';
+import { IOMMUFD_PATHS } from './world.ts';
 
 export const openIommufd: Command = (world, pick) => {
   const process = pick.of(world.processes);
   if (!process || world.descriptorsOf('iommufd').length >= 2) return null;
+  const path = world.isMock ? IOMMUFD_PATHS[0] : pick.from(IOMMUFD_PATHS);
   return {
-    text: `open /dev/iommu in ${process.pid}`,
+    text: `open ${path} in ${process.pid}`,
     expected: '',
     call: async () => '',
-    apply: () => void world.openIommufd(process),
+    apply: () => void world.openIommufd(process, path),
   };
 };
 

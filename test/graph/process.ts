@@ -3,11 +3,14 @@ import type { OpenFile } from '../../src/iommufd/file.ts';
 import { ProcessAccount } from '../../src/iommufd/process-account.ts';
 import { BufferMemory, TestProcess } from '../../src/iommufd/testing.ts';
 import { type MemoryRun, ownPages, type PageSource } from '../../src/memory/process-memory.ts';
+import { GuestImage, IMAGE_PAGES } from './guest-image.ts';
 
 const MIB = 2 ** 20;
 const PAGE = 4096;
 export const MEMORY_BYTES = 4 * MIB;
 const SCRATCH_BYTES = 2 * PAGE;
+const IMAGE_AT = MEMORY_BYTES + SCRATCH_BYTES;
+const IMAGE_BYTES = IMAGE_PAGES * PAGE;
 
 /** Every page of the test begins with a number of its own. */
 let marks = 0;
@@ -19,10 +22,12 @@ function mark(bytes: Uint8Array): void {
 
 class MarkedMemory extends BufferMemory {
   gone = false;
+  readonly image: GuestImage;
 
   constructor(pid: number) {
-    super(0x7000_0000_0000 + pid * 2 ** 32, MEMORY_BYTES + SCRATCH_BYTES, `process ${pid}`);
+    super(0x7000_0000_0000 + pid * 2 ** 32, IMAGE_AT + IMAGE_BYTES, `process ${pid}`);
     mark(this.bytes);
+    this.image = new GuestImage(this.bytes.subarray(IMAGE_AT));
   }
 
   override read(address: number, into: Uint8Array): boolean {
@@ -67,6 +72,11 @@ export class GraphProcess extends TestProcess {
 
   get base(): bigint {
     return BigInt(this.memory.base);
+  }
+
+  /** Where a guest of the process has its tables. */
+  get imageBase(): number {
+    return this.memory.base + IMAGE_AT;
   }
 
   /** Where the struct of a call is; its data comes PAGE bytes behind. */

@@ -1,20 +1,43 @@
-/** VFIO devices of a machine with SMMUs: open, bind, attach, detach; close is everybody's. */
+/** VFIO devices by their own nodes: open, bind, attach, detach; close is everybody's. */
 import type { ErrnoName } from '../../src/abi/errno.ts';
 import * as vfio from '../../src/abi/vfio.ts';
 import { attached, attaching } from './attach-rules.ts';
 import type { Command } from './command.ts';
 import { tableOf } from './mock-commands.ts';
-import type { Device } from './model.ts';
+import type { Context, Descriptor, Device, Thing } from './model.ts';
+import type { Picker } from './picker.ts';
+import type { World } from './world.ts';
 
 const COMMAND_OFFSET = (7n << 40n) + 4n;
 /** Memory decode and bus mastering. */
 const ENABLED = Uint8Array.of(6, 0);
 const SOFTWARE_MSI = { start: 0x800_0000n, last: 0x80f_ffffn };
+/** One of each width, and one that is too large. */
+const PASIDS = [1, 2, 1, 2, 255, 1, 2, 256];
+
+/** vfioN in an iommufd. */
+export const deviceOf = (world: World, context: Context, index: number, byGroup: boolean): Device => ({
+  kind: 'device',
+  id: context.freeId(),
+  context,
+  iommu: world.iommuOf(index),
+  attached: new Map(),
+  virtual: null,
+  reserves: [SOFTWARE_MSI],
+  index,
+  byGroup,
+  ...world.traitsOf(index),
+});
+
+/** Lets a device that was bound just now make DMA. */
+export function enable({ process, file }: Pick<Descriptor, 'process' | 'file'>): void {
+  process.memory.write(process.scratch, ENABLED);
+  file.write(process, BigInt(process.scratch), ENABLED.length, COMMAND_OFFSET);
+}
 
 export const vfioOpen: Command = (world, pick) => {
   const process = pick.of(world.processes);
-  if (!process || world.isMock || world.smmus.devices.length === 0) return null;
-  if (world.descriptorsOf('vfio').length >= 4) return null;
+  if (!process || world.isMock || world.descriptorsOf('vfio').length >= 4) return null;
   const index = pick.below(world.smmus.devices.length);
   let opened: ReturnType<typeof world.open> | null = null;
   return {
@@ -37,13 +60,15 @@ export const vfioBind: Command = (world, pick) => {
   if (!iommufd) return null;
   const { process } = file;
   const { context } = iommufd.what;
-  const { index } = file.what;
-  const bound = isBound(index);
+  const { index, bound } = file.what;
   const wrong = pick.oneIn(12);
-  let expected: ErrnoName | '' = bound ? 'EINVAL' : wrong ? 'EBADF' : '';
-  // A closed descriptor is noticed before a device that another file has bound.
-  if (wrong && !file.what.bound) expected = 'EBADF';
-  const id = context.freeId();
+  let expected: ErrnoName | '' = '';
+  if (bound?.byGroup) expected = 'EINVAL';
+  else if (world.descriptorsOf('group').some(({ what }) => what.index === index)) expected = 'EBUSY';
+  else if (bound) expected = 'EINVAL';
+  else if (wrong) expected = 'EBADF';
+  else if (isBound(index)) expected = 'EINVAL';
+  const device = deviceOf(world, context, index, false);
   let answer = 0;
   return {
     text: `BIND_IOMMUFD of vfio${index}`,
@@ -57,65 +82,85 @@ export const vfioBind: Command = (world, pick) => {
       return errno;
     },
     apply: () => {
-      if (answer !== id) throw new Error(`device ${answer}, not ${id}`);
-      const iommu = world.iommuOf(index);
-      const rights = { tracksDirty: false, reserves: [SOFTWARE_MSI] };
-      const device: Device = {
-        kind: 'device',
-        id,
-        context,
-        iommu,
-        attached: new Map(),
-        virtual: null,
-        ...rights,
-        index,
-      };
+      if (answer !== device.id) throw new Error(`device ${answer}, not ${device.id}`);
       file.what.bound = context.add(device);
-      process.memory.write(process.scratch, ENABLED);
-      file.file.write(process, BigInt(process.scratch), ENABLED.length, COMMAND_OFFSET);
+      enable(file);
     },
   };
 };
 
-export const vfioAttach: Command = (world, pick) => {
-  const files = world.descriptorsOf('vfio');
-  const file = pick.of(pick.oneIn(8) ? files : files.filter(({ what }) => what.bound));
-  if (!file) return null;
-  const device = file.what.bound;
-  const pt = device && tableOf({ context: device.context, process: file.process }, pick);
-  if (device && !pt) return null;
-  const result = device && attaching(world, device, pt!.thing, 0, device.attached.has(0));
-  const ptId = pt?.id ?? 1;
-  let answer = 0;
-  return {
-    text: `ATTACH_IOMMUFD_PT of vfio${file.what.index} to ${ptId} (${pt?.thing?.kind})`,
-    expected: result ? result.expected : 'EINVAL',
-    undone: true,
-    call: async () => {
-      const { VFIO_DEVICE_ATTACH_IOMMUFD_PT: number, DeviceAttachIommufdPt: layout } = vfio;
-      const { errno, s } = await world.ioctl(file.process, file.file, number, layout, { argsz: 12, ptId });
-      answer = s.ptId;
-      return errno;
-    },
-    apply: () => {
-      const hwpt = attached(world, device!, pt!.thing!, 0, result!);
-      if (answer !== hwpt.id) throw new Error(`HWPT ${answer}, not ${hwpt.id}`);
-    },
-  };
-};
+/** A device file; of one that its group has opened ATTACH and DETACH are no commands. */
+function refusedBy(device: Device | null): ErrnoName | '' {
+  if (!device) return 'EINVAL';
+  return device.byGroup ? 'ENOTTY' : '';
+}
 
-export const vfioDetach: Command = (world, pick) => {
-  const file = pick.of(world.descriptorsOf('vfio'));
-  if (!file) return null;
-  const { bound, index } = file.what;
-  return {
-    text: `DETACH_IOMMUFD_PT of vfio${index}`,
-    expected: bound ? '' : 'EINVAL',
-    undone: true,
-    call: async () => {
-      const { VFIO_DEVICE_DETACH_IOMMUFD_PT: number, DeviceDetachIommufdPt: layout } = vfio;
-      return (await world.ioctl(file.process, file.file, number, layout, { argsz: 8 })).errno;
-    },
-    apply: () => world.detach(bound!, 0),
+/** What PASIDs are attached to: mostly HWPTs that were made for that. */
+function pasidTable(context: Context, pick: Picker): Thing | undefined {
+  const hwpts = context.all('hwpt-paging').filter(({ pasid }) => pasid);
+  return pick.oneIn(6) ? pick.of<Thing>(context.all('hwpt-paging', 'hwpt-nested', 'ioas')) : pick.of<Thing>(hwpts);
+}
+
+function attach(name: string, choose: (world: World, pick: Picker) => number | null): Command {
+  return (world, pick) => {
+    const files = world.descriptorsOf('vfio');
+    const file = pick.of(pick.oneIn(8) ? files : files.filter(({ what }) => what.bound && !what.bound.byGroup));
+    const pasid = choose(world, pick);
+    if (!file || pasid === null) return null;
+    const device = file.what.bound;
+    const thing = device && pasid ? pasidTable(device.context, pick) : null;
+    const by = device && { context: device.context, process: file.process };
+    const pt = thing ? { id: thing.id, thing } : by && !pasid ? tableOf(by, pick) : null;
+    if (device && !pt) return null;
+    const result = device && attaching(world, device, pt!.thing, pasid, device.attached.has(pasid));
+    const ptId = pt?.id ?? 1;
+    let answer = 0;
+    return {
+      text: `${name} ${pasid || ''} of vfio${file.what.index} to ${ptId} (${pt?.thing?.kind})`,
+      expected: refusedBy(device) || result!.expected,
+      undone: true,
+      call: async () => {
+        const { VFIO_DEVICE_ATTACH_IOMMUFD_PT: number, DeviceAttachIommufdPt: layout } = vfio;
+        const values = pasid ? { argsz: 16, flags: vfio.VFIO_DEVICE_ATTACH_PASID, pasid, ptId } : { argsz: 12, ptId };
+        const { errno, s } = await world.ioctl(file.process, file.file, number, layout, values);
+        answer = s.ptId;
+        return errno;
+      },
+      apply: () => {
+        const hwpt = attached(world, device!, pt!.thing!, pasid, result!);
+        if (answer !== hwpt.id) throw new Error(`HWPT ${answer}, not ${hwpt.id}`);
+      },
+    };
   };
-};
+}
+
+function detach(name: string, choose: (world: World, pick: Picker) => number | null): Command {
+  return (world, pick) => {
+    const file = pick.of(world.descriptorsOf('vfio'));
+    const pasid = choose(world, pick);
+    if (!file || pasid === null) return null;
+    const { bound, index } = file.what;
+    return {
+      text: `${name} ${pasid || ''} of vfio${index}`,
+      expected: refusedBy(bound),
+      undone: true,
+      call: async () => {
+        const { VFIO_DEVICE_DETACH_IOMMUFD_PT: number, DeviceDetachIommufdPt: layout } = vfio;
+        const values = pasid ? { argsz: 12, flags: vfio.VFIO_DEVICE_DETACH_PASID, pasid } : { argsz: 8 };
+        return (await world.ioctl(file.process, file.file, number, layout, values)).errno;
+      },
+      apply: () => world.detach(bound!, pasid),
+    };
+  };
+}
+
+const alone = (): number => 0;
+
+/** Null in releases before PASIDs, and where no device has any. */
+const somePasid = (world: World, pick: Picker): number | null =>
+  world.hasPasids && world.machine.dialect.accepted.vfioAttachFlags ? pick.from(PASIDS) : null;
+
+export const vfioAttach: Command = attach('ATTACH_IOMMUFD_PT', alone);
+export const vfioDetach: Command = detach('DETACH_IOMMUFD_PT', alone);
+export const vfioPasidAttach: Command = attach('ATTACH_IOMMUFD_PT of PASID', somePasid);
+export const vfioPasidDetach: Command = detach('DETACH_IOMMUFD_PT of PASID', somePasid);

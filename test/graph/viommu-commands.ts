@@ -194,14 +194,14 @@ export const hwQueueAlloc: Command = (world, pick) => {
   if (!viommu || !world.isMock || !world.speaks('IOMMU_HW_QUEUE_ALLOC')) return null;
   const { context, process } = by;
   const { ioas } = viommu.parent;
-  const index = pick.below(HW_QUEUES + 1);
-  const area = pick.oneIn(4) ? undefined : pick.of(ioas.areas);
+  const queues = context.all('hw-queue').filter((queue) => queue.viommu === viommu);
+  const index = pick.oneIn(3) ? pick.below(HW_QUEUES + 1) : queues.length;
+  const area = pick.oneIn(6) ? undefined : pick.of(ioas.areas);
   const iova = area?.start ?? pick.from(IOVAS);
-  const length = BigInt(1 + pick.below(3)) * PAGE;
+  const length = pick.oneIn(3) ? BigInt(1 + pick.below(3)) * PAGE : PAGE;
   const start = iova - (iova % PAGE);
   const pin = { start, last: iova + length - 1n + ((PAGE - ((iova + length) % PAGE)) % PAGE) };
   const found = parts(ioas, pin);
-  const queues = context.all('hw-queue').filter((queue) => queue.viommu === viommu);
   const has = (n: number): boolean => queues.some((queue) => queue.index === n);
   let expected: ErrnoName | '' = realign(ioas, PAGE);
   if (!expected) expected = firstRefusal(world, ioas, pin) || (found === 'ENOENT' ? 'ENOENT' : '');

@@ -11,8 +11,19 @@ import { preset } from '../../src/host/presets.ts';
 import type { IommufdContext } from '../../src/iommufd/context.ts';
 import type { Mapping, OpenFile } from '../../src/iommufd/file.ts';
 import type { MemoryObject } from '../../src/memory/process-memory.ts';
+import { Channel } from './channel.ts';
 import { Pins } from './mapping-rules.ts';
-import { Context, type Descriptor, type Device, type Kind, type Of, type Thing } from './model.ts';
+import {
+  Context,
+  type Descriptor,
+  type Device,
+  type Kind,
+  type Of,
+  type Request,
+  type Thing,
+  type Traits,
+  type Transfer,
+} from './model.ts';
 import { GraphProcess, MarkedFile } from './process.ts';
 
 type Values = Readonly<Record<string, number | bigint | Uint8Array>>;
@@ -20,6 +31,8 @@ type Values = Readonly<Record<string, number | bigint | Uint8Array>>;
 /** Limits of pinned pages, by process: the second may pin a huge page and little more. */
 const LIMITS = [Infinity, 600];
 const MOST_PROCESSES = 2;
+/** Of a device: one for accesses that are over at once, and others for those that may wait. */
+const CHANNELS = 3;
 
 export interface Answer<S> {
   readonly errno: ErrnoName | '';
@@ -39,9 +52,15 @@ export interface Plan {
   refused?(): void;
   /** Allocations of it may be made to fail without a trace. */
   readonly undone?: boolean;
+  /** What of it is counted besides, as it has to happen now and then. */
+  readonly counts?: readonly string[];
 }
 
+/** What a process opens to have an iommufd: of its own, or as a container. */
+export const IOMMUFD_PATHS = ['/dev/iommu', '/dev/vfio/vfio'] as const;
+
 export class World {
+  private readonly name: string;
   readonly machine: Machine | MockMachine;
   readonly release: string;
   readonly processes: GraphProcess[];
@@ -55,14 +74,18 @@ export class World {
   readonly revoked: Set<MemoryObject>;
   /** Regions of vIOMMUs that are mapped. */
   readonly mappings: Map<Of<'viommu'>, Mapping>;
+  /** DMA that waits for a page. */
+  transfers: Transfer[];
   /** Every step so far. */
   readonly log: string[];
   /** How the next call is made to fail. */
   readonly failures: FailurePoints;
+  private readonly channels: Map<number, Channel[]>;
   private readonly atRest: Record<string, number>;
   private everyProcess: GraphProcess[];
 
   constructor(name: string, abi: string) {
+    this.name = name;
     this.release = abi;
     this.machine =
       name === 'mock'
@@ -78,12 +101,14 @@ export class World {
     this.filesOnly = false;
     this.revoked = new Set();
     this.mappings = new Map();
+    this.transfers = [];
+    this.channels = new Map();
     this.log = [];
     this.failures = new FailurePoints();
     this.atRest = this.machine.leftovers();
     this.everyProcess = [];
     this.spawn();
-    this.openIommufd(this.processes[0]!);
+    this.openIommufd(this.processes[0]!, IOMMUFD_PATHS[0]);
   }
 
   get isMock(): boolean {
@@ -98,6 +123,40 @@ export class World {
   /** Which IOMMU is in front of vfioN: in the presets every device has one of its own, or all have the same. */
   iommuOf(index: number): number {
     return this.smmus.iommus.length > 1 ? index : 0;
+  }
+
+  get hasPasids(): boolean {
+    return !this.isMock && this.smmus.devices.some((_, index) => this.traitsOf(index).pasidBits > 0);
+  }
+
+  /** Of vfioN on its bus. */
+  addressOf(index: number): string {
+    return preset(this.name).machine.functions[index]!.bdf;
+  }
+
+  /** What the machine's description says of vfioN. */
+  traitsOf(index: number): Traits {
+    const { iommus, functions } = preset(this.name).machine;
+    const fn = functions[index]!;
+    const asksBy = fn.canStall ? 'stalls' : fn.pri ? 'requests' : null;
+    return { pasidBits: fn.pasidBits ?? 0, asksBy, tracksDirty: iommus[this.iommuOf(index)]!.httu === 2 };
+  }
+
+  /** The `n`-th channel of vfioN. */
+  channel(index: number, n: number): Channel {
+    let channels = this.channels.get(index);
+    if (!channels) {
+      const { fn } = this.smmus.devices[index]!;
+      channels = Array.from({ length: CHANNELS }, () => new Channel(fn, () => void this.machine.settle()));
+      this.channels.set(index, channels);
+    }
+    return channels[n]!;
+  }
+
+  /** A channel of vfioN that waits for nothing. */
+  idleChannel(index: number): Channel | null {
+    for (let n = 1; n < CHANNELS; n++) if (!this.channel(index, n).waiting) return this.channel(index, n);
+    return null;
   }
 
   /** Has the dialect this command, by its name? */
@@ -118,9 +177,10 @@ export class World {
     this.everyProcess.push(process);
   }
 
-  openIommufd(process: GraphProcess): Context {
-    const file = this.open(process, '/dev/iommu');
-    const context = new Context(file.file as IommufdContext);
+  openIommufd(process: GraphProcess, path: (typeof IOMMUFD_PATHS)[number]): Context {
+    const file = this.open(process, path);
+    // What is pinned through a container is paid by the process.
+    const context = new Context(file.file as IommufdContext, path === '/dev/iommu' ? 0 : 1);
     this.contexts.push(context);
     this.descriptors.push({ ...file, what: { kind: 'iommufd', context } });
     return context;
@@ -149,9 +209,10 @@ export class World {
 
   /** Does anything keep the iommufd? */
   isHeld(context: Context): boolean {
-    const byDescriptor = this.descriptors.some(({ what }) =>
-      what.kind === 'iommufd' ? what.context === context : 'context' in what && what.context === context,
-    );
+    const byDescriptor = this.descriptors.some(({ what }) => {
+      if (what.kind === 'group') return what.container === context;
+      return 'context' in what && what.context === context;
+    });
     const bound = context.all('device').some(({ index }) => index >= 0);
     return byDescriptor || bound || context.all('viommu').some(({ mapped }) => mapped);
   }
@@ -223,14 +284,20 @@ export class World {
     process.closeFd(fd);
     this.machine.settle();
     this.descriptors.splice(this.descriptors.indexOf(descriptor), 1);
-    if (what.kind === 'vfio' && what.bound) this.unbind(what.bound);
+    if (what.kind === 'vfio' && what.bound && !this.isOpen(what.bound)) this.unbind(what.bound);
     if (what.kind === 'access') what.context.things.delete(what.id);
     this.prune();
   }
 
-  /** A device leaves its iommufd. */
+  /** Has a descriptor bound it, or got it from its group? */
+  isOpen(device: Device): boolean {
+    return this.descriptors.some(({ what }) => what.kind === 'vfio' && what.bound === device);
+  }
+
+  /** A device leaves its iommufd, reset: nobody hears of its DMA any more. */
   unbind(device: Device): void {
     const { context } = device;
+    this.transfers = this.transfers.filter((transfer) => transfer.device !== device);
     for (const pasid of [...device.attached.keys()]) this.detach(device, pasid);
     for (const vdevice of context.all('vdevice')) {
       if (vdevice.virtual?.device !== device) continue;
@@ -252,17 +319,28 @@ export class World {
     if (pasid === 0) this.unreserve(device, hwpt);
   }
 
-  /** What the old HWPT loses when `device` is attached to it no more. */
+  /** What the old HWPT loses when `device` is attached to it no more: its DMA that waits is refused. */
   leave(device: Device, hwpt: Thing & { kind: 'hwpt-paging' | 'hwpt-nested' }, pasid: number): void {
     const { fault } = hwpt;
-    const goes = (request: { device: Device; pasid: number; hwpt: unknown }): boolean =>
+    const ended: Request[] = [];
+    const goes = (request: Request): boolean =>
       request.device === device && request.pasid === pasid && request.hwpt === hwpt;
     if (fault) {
+      ended.push(...[...fault.pending, ...fault.delivered.values()].filter(goes));
       fault.pending = fault.pending.filter((request) => !goes(request));
       for (const [cookie, request] of fault.delivered) if (goes(request)) fault.delivered.delete(cookie);
     }
+    for (const { transfer } of ended) if (transfer && this.transfers.includes(transfer)) this.over(transfer, 'refused');
     const used = device.context.all('device').some(({ attached }) => [...attached.values()].includes(hwpt));
     if (hwpt.kind === 'hwpt-paging' && hwpt.auto && !used) this.removePaging(hwpt);
+  }
+
+  /** DMA that waited is over. */
+  over(transfer: Transfer, outcome: 'done' | 'refused'): void {
+    this.transfers = this.transfers.filter((other) => other !== transfer);
+    const found = transfer.channel.waiting ? 'waiting' : transfer.channel.outcome;
+    if (found !== outcome)
+      throw new Error(`DMA at 0x${transfer.iova.toString(16)} that waited is ${found}, not ${outcome}`);
   }
 
   removePaging(hwpt: Of<'hwpt-paging'>): void {

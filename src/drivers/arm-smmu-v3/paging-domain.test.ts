@@ -1,4 +1,5 @@
 /** Dirty tracking of a paging domain: what is reported, and what goes to the hardware when it is cleared. */
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { SmmuSettings } from '../../hardware/smmuv3/settings.ts';
 import { Bench, RW } from './testing.ts';
@@ -97,5 +98,83 @@ describe('a domain that tracks dirty pages', () => {
     const bench = new Bench({ smmus: 2, settings: [{ httu: 2 }, { httu: 0 }] });
     const domain = bench.device(0, 1).driven.allocPaging(DIRTY_TRACKING, null);
     expect(() => bench.device(1, 2).driven.attach(domain, 0)).toThrow('EINVAL');
+  });
+});
+
+/** Of a domain that three devices use, two of them behind one SMMU: as many pages as blocks, each a leaf. */
+describe('the dirty log of several devices', () => {
+  const LEAVES = 8;
+  const PAGES = 16;
+  const BLOCKS = 0x1_0000;
+  const action = fc.record({
+    kind: fc.constantFrom<'read' | 'write' | 'tell' | 'clear' | 'remap'>(
+      'read',
+      'write',
+      'write',
+      'tell',
+      'clear',
+      'remap',
+    ),
+    device: fc.nat(2),
+    leaf: fc.nat(2 * LEAVES - 1),
+    count: fc.integer({ min: 1, max: LEAVES }),
+  });
+
+  it.each([
+    [4, true, true],
+    [4, false, true],
+    [4, false, false],
+    [16, true, true],
+    [64, false, true],
+  ] as const)('has every write since the last clear, and no other: %i KiB, ranges %s, ATS %s', (granule, ril, ats) => {
+    const page = granule / 4;
+    const block = page * (granule * 128);
+    /** Where a leaf begins, and how many frames it has. */
+    const extent = (leaf: number) =>
+      leaf < LEAVES ? [(PAGES + leaf) * page, page] : [BLOCKS * page + (leaf - LEAVES) * block, block];
+    fc.assert(
+      fc.property(fc.array(action, { maxLength: 30 }), (actions) => {
+        const settings = { httu: 2, ril, ats, granules: [granule] } as const;
+        const bench = new Bench({ smmus: 2, settings });
+        const devices = [0, 0, 1].map((smmu, n) => bench.device(smmu, 0x300 + n));
+        const domain = devices[0]!.driven.allocPaging(DIRTY_TRACKING, null);
+        for (const { driven } of devices) driven.attach(domain, 0);
+        const map = (leaf: number) => {
+          const [frame, frames] = extent(leaf) as [number, number];
+          domain.map(BigInt(frame) * 4096n, TARGET * 4096, frames * 4096, RW);
+        };
+        for (let leaf = 0; leaf < 2 * LEAVES; leaf++) map(leaf);
+        const dirty = new Set(Array.from({ length: 2 * LEAVES }, (_, leaf) => leaf));
+        for (const { kind, device, leaf, count } of actions) {
+          const [frame, frames] = extent(leaf) as [number, number];
+          const inside = (count * 37) % frames;
+          if (kind === 'read') expect(devices[device]!.reach(frame + inside)).toBe(TARGET + inside);
+          else if (kind === 'write') {
+            expect(devices[device]!.write(frame + inside)).toBe(TARGET + inside);
+            dirty.add(leaf);
+          } else if (kind === 'remap') {
+            domain.unmap(BigInt(frame) * 4096n, BigInt(frames) * 4096n);
+            map(leaf);
+            dirty.add(leaf);
+          } else {
+            const last = Math.min(leaf + count, leaf < LEAVES ? LEAVES : 2 * LEAVES) - 1;
+            const told = new Set<number>();
+            domain.readDirty(
+              BigInt(frame) * 4096n,
+              BigInt((last - leaf + 1) * frames) * 4096n,
+              kind === 'clear',
+              (at, bytes) => {
+                for (let done = 0n; done < bytes; done += BigInt(frames) * 4096n)
+                  told.add(leaf + (Number((at + done) / 4096n) - frame) / frames);
+              },
+            );
+            const asked = Array.from({ length: last - leaf + 1 }, (_, n) => leaf + n);
+            expect([...told]).toEqual(asked.filter((each) => dirty.has(each)));
+            if (kind === 'clear') for (const each of asked) dirty.delete(each);
+          }
+        }
+      }),
+      { numRuns: 25 },
+    );
   });
 });

@@ -1,15 +1,23 @@
 /** The configuration space of a function as a register table: header, capability chain, device-specific registers. */
 import type { FunctionIdentity } from './function-model.ts';
 import {
+  ACS_PEER_REDIRECTS,
   BAR_MEMORY_64,
   CAP_EXPRESS,
+  CAP_MSI,
   CAP_MSIX,
   CAP_PM,
   DEVCAP_FLR,
+  EXT_CAP_ACS,
   EXT_CAP_AER,
   EXT_CAP_ATS,
   EXT_CAP_PASID,
   EXT_CAP_PRI,
+  HEADER_MULTIFUNCTION,
+  MSI_CONTROL_64BIT,
+  MSI_CONTROL_ENABLE,
+  MSI_CONTROL_ENABLED_LOG2,
+  MSI_CONTROL_MASKABLE,
   PRI_STATUS_FAILURE,
   PRI_STATUS_PASID_REQUIRED,
   PRI_STATUS_STOPPED,
@@ -24,8 +32,15 @@ export interface FunctionFeatures {
   readonly pri: boolean;
   /** Width of PASIDs in bits; 0 for none. */
   readonly pasidBits: number;
+  /** Vectors of its MSI capability, a power of two up to 32; 0 for none. */
+  readonly msi?: number;
+  /** One of several functions of a device. */
+  readonly multifunction?: boolean;
+  /** Such a one has ACS: what it sends to another of them goes up to the IOMMU first. */
+  readonly acs?: boolean;
 }
 
+const MSI_AT = 0x40;
 const MSIX_AT = 0x80;
 const EXPRESS_AT = 0x90;
 const PM_AT = 0xe0;
@@ -33,10 +48,14 @@ const AER_AT = 0x100;
 const ATS_AT = 0x1a0;
 const PRI_AT = 0x1b0;
 const PASID_AT = 0x1c0;
+const ACS_AT = 0x1d0;
 
 export function configRegisters(identity: FunctionIdentity, features: FunctionFeatures): Register[] {
+  const { msi: messages = 0, multifunction = false } = features;
+  const afterMsi = identity.msix ? MSIX_AT : EXPRESS_AT;
   return [
-    ...header(identity),
+    ...header(identity, multifunction, messages ? MSI_AT : afterMsi),
+    ...(messages ? msi(messages, afterMsi) : []),
     ...(identity.msix ? msix(identity.msix) : []),
     ...express(),
     ...powerManagement(),
@@ -45,7 +64,7 @@ export function configRegisters(identity: FunctionIdentity, features: FunctionFe
   ];
 }
 
-function header(identity: FunctionIdentity): Register[] {
+function header(identity: FunctionIdentity, multifunction: boolean, capabilities: number): Register[] {
   const barMask = 2n ** 64n - BigInt(identity.bar0Bytes);
   return [
     fixed('VENDOR_ID', 0x00, 2, identity.vendorId),
@@ -57,13 +76,28 @@ function header(identity: FunctionIdentity): Register[] {
     fixed('CLASS', 0x0a, 2, identity.classCode >>> 8),
     { name: 'CACHE_LINE_SIZE', offset: 0x0c, bytes: 1, writable: 0xffn },
     fixed('LATENCY_TIMER', 0x0d, 1, 0),
-    fixed('HEADER_TYPE', 0x0e, 1, 0),
+    fixed('HEADER_TYPE', 0x0e, 1, multifunction ? HEADER_MULTIFUNCTION : 0),
     { name: 'BAR0', offset: 0x10, bytes: 8, reset: BigInt(BAR_MEMORY_64), writable: barMask },
     fixed('SUBSYSTEM_VENDOR_ID', 0x2c, 2, identity.subsystemVendorId),
     fixed('SUBSYSTEM_ID', 0x2e, 2, identity.subsystemId),
-    fixed('CAPABILITY_POINTER', 0x34, 1, identity.msix ? MSIX_AT : EXPRESS_AT),
+    fixed('CAPABILITY_POINTER', 0x34, 1, capabilities),
     { name: 'INTERRUPT_LINE', offset: 0x3c, bytes: 1, writable: 0xffn },
     fixed('INTERRUPT_PIN', 0x3d, 1, identity.interruptPin),
+  ];
+}
+
+/** @param vectors a power of two */
+function msi(vectors: number, next: number): Register[] {
+  const control = MSI_CONTROL_MASKABLE | MSI_CONTROL_64BIT | (Math.log2(vectors) << 1);
+  const writable = BigInt(MSI_CONTROL_ENABLE | MSI_CONTROL_ENABLED_LOG2);
+  return [
+    fixed('MSI_CAP', MSI_AT, 2, CAP_MSI | (next << 8)),
+    { name: 'MSI_CONTROL', offset: MSI_AT + 2, bytes: 2, reset: BigInt(control), writable },
+    { name: 'MSI_ADDRESS', offset: MSI_AT + 4, bytes: 4, writable: 0xffff_fffcn },
+    { name: 'MSI_ADDRESS_HIGH', offset: MSI_AT + 8, bytes: 4, writable: 0xffff_ffffn },
+    { name: 'MSI_DATA', offset: MSI_AT + 12, bytes: 2, writable: 0xffffn },
+    { name: 'MSI_MASK', offset: MSI_AT + 16, bytes: 4, writable: 2n ** BigInt(vectors) - 1n },
+    { name: 'MSI_PENDING', offset: MSI_AT + 20, bytes: 4 },
   ];
 }
 
@@ -104,8 +138,15 @@ function powerManagement(): Register[] {
   ];
 }
 
-function extended({ ats, pri, pasidBits }: FunctionFeatures): Register[] {
-  const present = [AER_AT, ...(ats ? [ATS_AT] : []), ...(pri ? [PRI_AT] : []), ...(pasidBits ? [PASID_AT] : []), 0];
+function extended({ ats, pri, pasidBits, multifunction, acs }: FunctionFeatures): Register[] {
+  const redirects = multifunction && acs;
+  const optional: [at: number, has: unknown][] = [
+    [ATS_AT, ats],
+    [PRI_AT, pri],
+    [PASID_AT, pasidBits],
+    [ACS_AT, redirects],
+  ];
+  const present = [AER_AT, ...optional.filter(([, has]) => has).map(([at]) => at), 0];
   const head = (name: string, at: number, id: number): Register =>
     fixed(name, at, 4, id + (1 << 16) + present[present.indexOf(at) + 1]! * 2 ** 20);
   const registers = [head('AER_CAP', AER_AT, EXT_CAP_AER), ...advancedErrors()];
@@ -139,6 +180,15 @@ function extended({ ats, pri, pasidBits }: FunctionFeatures): Register[] {
       offset: PASID_AT + 6,
       bytes: 2,
       writable: 0x1n,
+    });
+  }
+  if (redirects) {
+    const bits = BigInt(ACS_PEER_REDIRECTS);
+    registers.push(head('ACS_CAP', ACS_AT, EXT_CAP_ACS), fixed('ACS_FLAGS', ACS_AT + 4, 2, ACS_PEER_REDIRECTS), {
+      name: 'ACS_CONTROL',
+      offset: ACS_AT + 6,
+      bytes: 2,
+      writable: bits,
     });
   }
   return registers;

@@ -34,8 +34,8 @@ export interface FunctionPorts {
   readonly disks: readonly Disk[];
   /** Configuration space, for the kind's own registers. */
   readonly config: RegisterFile;
-  /** The driver has MSI-X switched on. */
-  readonly msixEnabled: boolean;
+  /** Vectors that the driver has switched on, of MSI-X or MSI; 0: it takes the pin. */
+  readonly enabledVectors: number;
   sendMessage(vector: number): void;
   /** Level of the interrupt pin. */
   setPin(asserted: boolean): void;

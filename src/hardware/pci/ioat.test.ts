@@ -94,6 +94,11 @@ describe('the IOAT engine', () => {
     expect([engine.status(), engine.clock.settle(2), engine.status()]).toEqual([ACTIVE, false, ACTIVE]);
     engine.write(CHANCMD, 1, 0x20);
     expect([engine.clock.settle(1), engine.status()]).toEqual([true, HALTED]);
+    engine.start(0x20000, 600);
+    engine.start(0x20000, 600);
+    // The first chain's turn is nobody's now.
+    expect([engine.clock.settle(1), engine.status()]).toEqual([false, ACTIVE]);
+    expect([engine.clock.settle(1), engine.status()]).toEqual([true, DONE]);
   });
 
   it('may keep itself at work for ever by its own registers, and the rest of the machine goes on', () => {

@@ -348,7 +348,7 @@ export class IoatEngine implements FunctionModel {
     this.registers.set('ATTNSTATUS', 1);
     this.refreshInterruptStatus();
     const control = this.registers.get('INTRCTRL');
-    if (this.ports.msixEnabled) {
+    if (this.ports.enabledVectors) {
       if (control & (INTRCTRL_MSIX_ENABLE | INTRCTRL_MASTER_ENABLE)) this.ports.sendMessage(0);
     } else if (control & INTRCTRL_MASTER_ENABLE) this.ports.setPin(true);
   }

@@ -1,11 +1,12 @@
 /** MSI-X table and pending bits (PCI 3.0, 6.8.2), at the start of a block of registers each. */
+import type { MessageTable } from './messages.ts';
 import { MSIX_ENTRY_BYTES, MSIX_ENTRY_MASKED } from './spec/config-space.ts';
 
 const WORDS_PER_ENTRY = MSIX_ENTRY_BYTES / 4;
 const [ADDRESS_LOW, ADDRESS_HIGH, DATA, VECTOR_CONTROL] = [0, 1, 2, 3];
 const WORD_ALIGNED = 0xffff_fffc;
 
-export class MsixTable {
+export class MsixTable implements MessageTable {
   readonly vectors: number;
   private readonly words: Uint32Array;
   private readonly pending: Uint32Array;
@@ -51,13 +52,11 @@ export class MsixTable {
     this.words[entry + DATA] = data;
   }
 
-  /** Frame of the message's address. */
   frameOf(vector: number): number {
     const entry = vector * WORDS_PER_ENTRY;
     return this.words[entry + ADDRESS_HIGH]! * 2 ** 20 + (this.words[entry + ADDRESS_LOW]! >>> 12);
   }
 
-  /** The rest of the message's address. */
   offsetOf(vector: number): number {
     return this.words[vector * WORDS_PER_ENTRY + ADDRESS_LOW]! & 0xfff;
   }
@@ -91,7 +90,6 @@ export class MsixTable {
     this.pending[vector >>> 5]! |= 1 << (vector & 31);
   }
 
-  /** Clears and tells the pending bit. */
   takePending(vector: number): boolean {
     const bit = 1 << (vector & 31);
     const was = (this.pending[vector >>> 5]! & bit) !== 0;

@@ -11,7 +11,8 @@ import { Atc } from './atc.ts';
 import { configRegisters, type FunctionFeatures } from './config-registers.ts';
 import { DmaPort } from './dma.ts';
 import type { FunctionKind, FunctionModel, FunctionPorts } from './function-model.ts';
-import { Messages } from './messages.ts';
+import { Messages, type MessageTable } from './messages.ts';
+import { Msi } from './msi.ts';
 import { MsixTable } from './msix.ts';
 import type { Disk } from './nvme/disk.ts';
 import { PageRequests } from './page-requests.ts';
@@ -61,6 +62,9 @@ const ALL_ONES = [0, 0xff, 0xffff, 0, 0xffff_ffff];
 /** What the DMA port looks at. */
 const PORT_REGISTERS: ReadonlySet<string> = new Set(['COMMAND', 'PMCSR', 'ATS_CONTROL', 'PASID_CONTROL']);
 
+/** What decides whether a message that is pending can go. */
+const MESSAGE_REGISTERS: ReadonlySet<string> = new Set(['MSIX_CONTROL', 'MSI_CONTROL', 'MSI_MASK']);
+
 export class PciFunction implements MmioDevice, FunctionPorts {
   readonly name: string;
   readonly kind: FunctionKind;
@@ -70,10 +74,11 @@ export class PciFunction implements MmioDevice, FunctionPorts {
   readonly atc: Atc;
   readonly dma: DmaPort;
   readonly msix: MsixTable | null;
+  readonly msi: Msi | null;
   interruptTarget: InterruptTarget | null;
   readonly clock: Clock;
   readonly disks: readonly Disk[];
-  private readonly messages: Messages | null;
+  private readonly messages: Messages;
   private readonly pages: PageRequests;
   private readonly model: FunctionModel;
   private readonly effect: (name: string) => void;
@@ -86,7 +91,8 @@ export class PciFunction implements MmioDevice, FunctionPorts {
     this.name = name;
     this.kind = kind;
     this.stream = stream;
-    this.features = { ats: options.ats, pri: options.pri, pasidBits: options.pasidBits };
+    const { ats, pri, pasidBits, msi = 0, multifunction = false, acs = false } = options;
+    this.features = { ats, pri, pasidBits, msi, multifunction, acs };
     this.clock = clock;
     this.disks = options.disks ?? [];
     this.config = new RegisterFile(CONFIG_BYTES, configRegisters(kind.identity, this.features));
@@ -94,7 +100,8 @@ export class PciFunction implements MmioDevice, FunctionPorts {
     this.pages = new PageRequests(this.config, options.iommu, stream);
     this.dma = new DmaPort({ ...options, atc: this.atc, pages: this.pages, canStall: options.canStall ?? false });
     this.msix = kind.identity.msix ? new MsixTable(kind.identity.msix.vectors) : null;
-    this.messages = this.msix && new Messages(this.msix, this.dma, () => this.msixEnabled && !this.allMasked);
+    this.msi = msi ? new Msi(this.config, msi) : null;
+    this.messages = new Messages(this.dma, () => (this.allMasked ? null : this.enabledTable));
     this.interruptTarget = null;
     this.pinAsserted = false;
     this.resets = 0;
@@ -114,6 +121,11 @@ export class PciFunction implements MmioDevice, FunctionPorts {
   /** What a host's ATS code does: the enable bit of the capability. Switched off, the function forgets its ATC. */
   enableAts(on: boolean): void {
     this.writeConfig(this.config.offsetOf('ATS_CONTROL'), 2, on ? ATS_CONTROL_ENABLE : 0);
+  }
+
+  /** What a host does when it finds a function: its requests to others of its device go up to the IOMMU. */
+  enableAcs(): void {
+    if (this.config.has('ACS_CONTROL')) this.config.set('ACS_CONTROL', this.config.get('ACS_FLAGS'));
   }
 
   /** The same for the PASID capability. It may change only while ATS is off (PCIe 5.0, 10.5.1.3). */
@@ -151,7 +163,7 @@ export class PciFunction implements MmioDevice, FunctionPorts {
     const word = this.msixWord(offset);
     if (word >= 0) {
       if (size === 4) this.msix!.writeTable(word, value);
-      this.messages!.sendPending();
+      this.messages.sendPending();
     } else if (this.pendingWord(offset) < 0) this.model.writeRegister(offset, size, value);
   }
 
@@ -163,10 +175,10 @@ export class PciFunction implements MmioDevice, FunctionPorts {
     });
   }
 
-  /** Masks or unmasks a vector, as a write of its vector control does. */
-  maskVector(vector: number, masked: boolean): void {
-    this.msix!.mask(vector, masked);
-    this.messages!.sendPending();
+  /** Masks or unmasks a vector of MSI-X or of MSI, as a write of its mask bit does. */
+  maskVector(vector: number, masked: boolean, table: MessageTable = this.msix!): void {
+    table.mask(vector, masked);
+    this.messages.sendPending();
   }
 
   /** Function level reset (PCIe 5.0, 6.6.2): registers, caches and the model are as at power-on. BAR0 has no address. */
@@ -189,10 +201,16 @@ export class PciFunction implements MmioDevice, FunctionPorts {
     return this.msix !== null && (this.config.get('MSIX_CONTROL') & MSIX_CONTROL_ENABLE) !== 0;
   }
 
+  get enabledVectors(): number {
+    return this.enabledTable?.vectors ?? 0;
+  }
+
+  /** With fewer vectors than the function could use, some share one. */
   sendMessage(vector: number): void {
-    if (!this.msixEnabled || !this.canSend) return;
-    this.msix!.setPending(vector);
-    this.messages!.sendPending();
+    const table = this.enabledTable;
+    if (!table || !this.canSend) return;
+    table.setPending(vector % table.vectors);
+    this.messages.sendPending();
   }
 
   setPin(asserted: boolean): void {
@@ -202,8 +220,14 @@ export class PciFunction implements MmioDevice, FunctionPorts {
     this.drivePin();
   }
 
+  /** While both are enabled, which software is not to do, messages are those of MSI-X. */
+  private get enabledTable(): MessageTable | null {
+    if (this.msixEnabled) return this.msix;
+    return this.msi?.enabled ? this.msi : null;
+  }
+
   private get allMasked(): boolean {
-    return (this.config.get('MSIX_CONTROL') & MSIX_CONTROL_MASK_ALL) !== 0;
+    return this.msixEnabled && (this.config.get('MSIX_CONTROL') & MSIX_CONTROL_MASK_ALL) !== 0;
   }
 
   private get poweredOn(): boolean {
@@ -218,7 +242,7 @@ export class PciFunction implements MmioDevice, FunctionPorts {
     if (PORT_REGISTERS.has(register)) this.refreshPort();
     if (register === 'COMMAND') this.drivePin();
     if (register === 'PRI_CONTROL') this.pages.controlWritten();
-    if (register === 'MSIX_CONTROL') this.messages!.sendPending();
+    if (MESSAGE_REGISTERS.has(register)) this.messages.sendPending();
     if (register === 'DEVCTL' && this.config.get('DEVCTL') & DEVCTL_FLR) this.reset();
   }
 
@@ -234,7 +258,7 @@ export class PciFunction implements MmioDevice, FunctionPorts {
   }
 
   private drivePin(): void {
-    if (!this.pinAsserted || this.msixEnabled || this.config.get('COMMAND') & COMMAND_INTX_DISABLE) return;
+    if (!this.pinAsserted || this.enabledTable || this.config.get('COMMAND') & COMMAND_INTX_DISABLE) return;
     this.clock.defer(() => {
       if (this.pinAsserted) this.interruptTarget?.pin();
     });

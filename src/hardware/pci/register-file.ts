@@ -45,6 +45,10 @@ export class RegisterFile {
     return this.find(name).offset;
   }
 
+  bytesOf(name: string): number {
+    return this.find(name).bytes;
+  }
+
   /** Value of a register of up to 4 bytes. */
   get(name: string): number {
     const { offset, bytes } = this.find(name);

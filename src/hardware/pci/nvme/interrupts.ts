@@ -1,5 +1,5 @@
 /**
- * Interrupts of the completion queues (NVMe 1.4, 7.5): a message per vector with new entries, or, while MSI-X is off, the
+ * Interrupts of the completion queues (NVMe 1.4, 7.5): a message per vector with new entries, or, while there are none, the
  * pin, asserted as long as a queue with interrupts has entries that the host has not taken, and INTMS does not mask it.
  */
 import type { FunctionPorts } from '../function-model.ts';
@@ -33,7 +33,7 @@ export class Interrupts {
 
   /** Something changed that the pin depends on. */
   refreshPin(): void {
-    const asserted = !this.ports.msixEnabled && this.queues.some((queue) => this.asserts(queue));
+    const asserted = !this.ports.enabledVectors && this.queues.some((queue) => this.asserts(queue));
     if (asserted === this.asserted) return;
     this.asserted = asserted;
     this.ports.setPin(asserted);
@@ -47,7 +47,7 @@ export class Interrupts {
   }
 
   private send(): void {
-    if (this.ports.msixEnabled) for (const vector of this.raised) this.ports.sendMessage(vector);
+    if (this.ports.enabledVectors) for (const vector of this.raised) this.ports.sendMessage(vector);
     this.raised.length = 0;
     this.refreshPin();
   }

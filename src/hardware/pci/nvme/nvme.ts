@@ -204,7 +204,7 @@ export class NvmeController implements FunctionModel, EngineOwner {
     return {
       engine,
       features,
-      msixEnabled: this.ports.msixEnabled,
+      enabledVectors: this.ports.enabledVectors,
       pageBytes,
       submissionEntryLog2: (cc >>> CC_IOSQES_SHIFT) & CC_ENTRY_SIZE,
       completionEntryLog2: (cc >>> CC_IOCQES_SHIFT) & CC_ENTRY_SIZE,

@@ -3,7 +3,7 @@ import type { Command } from './command.ts';
 import type { CompletionQueue } from './completion-queue.ts';
 import type { Engine } from './engine.ts';
 import type { Features } from './features.ts';
-import { MQES, VECTORS } from './limits.ts';
+import { MQES } from './limits.ts';
 import {
   COMPLETION_QUEUE_INVALID,
   CQE_LOG2,
@@ -27,7 +27,7 @@ export interface QueueRules {
   readonly engine: Engine;
   readonly features: Features;
   /** MSI-X is on: each queue may have a vector of its own. */
-  readonly msixEnabled: boolean;
+  readonly enabledVectors: number;
   readonly pageBytes: number;
   /** CC.IOSQES and CC.IOCQES. */
   readonly submissionEntryLog2: number;
@@ -35,7 +35,7 @@ export interface QueueRules {
 }
 
 export function createCompletionQueue(command: Command, rules: QueueRules): number {
-  const { engine, features, msixEnabled } = rules;
+  const { engine, features, enabledVectors } = rules;
   const id = command.dword(SQE_CDW10) & 0xffff;
   const flags = command.dword(SQE_CDW11);
   const queue = engine.completions[id];
@@ -43,7 +43,7 @@ export function createCompletionQueue(command: Command, rules: QueueRules): numb
   const refused = checkPlace(command, rules, rules.completionEntryLog2 === CQE_LOG2);
   if (refused) return refused;
   const vector = flags >>> 16;
-  if (vector >= (msixEnabled ? VECTORS : 1)) return INVALID_INTERRUPT_VECTOR;
+  if (vector >= Math.max(1, enabledVectors)) return INVALID_INTERRUPT_VECTOR;
   queue.open(baseFrame(command), sizeOf(command), flags & QUEUE_INTERRUPTS ? vector : -1);
   return SUCCESS;
 }

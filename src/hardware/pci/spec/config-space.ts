@@ -25,8 +25,9 @@ export const CAPABILITY_POINTER = 0x34;
 export const INTERRUPT_LINE = 0x3c;
 export const INTERRUPT_PIN = 0x3d;
 
-/** HEADER_TYPE of a bridge. */
+/** HEADER_TYPE of a bridge, and the flag of a device with several functions. */
 export const HEADER_BRIDGE = 0x01;
+export const HEADER_MULTIFUNCTION = 0x80;
 
 export const CAP_PM = 0x01;
 export const CAP_MSI = 0x05;
@@ -56,6 +57,17 @@ export const DEVCTL_READRQ = 0x7000;
 export const DEVCTL_FLR = 0x8000;
 export const DEVCTL2_ARI = 0x0020;
 
+/**
+ * MSI with 64-bit addresses and masks: control at +2 (log2 of the vectors there are 3:1, log2 of those enabled 6:4),
+ * address +4, data +12, mask +16, pending +20.
+ */
+export const MSI_BYTES = 24;
+export const MSI_CONTROL_ENABLE = 0x0001;
+export const MSI_CONTROL_CAPABLE_LOG2 = 0x000e;
+export const MSI_CONTROL_ENABLED_LOG2 = 0x0070;
+export const MSI_CONTROL_64BIT = 0x0080;
+export const MSI_CONTROL_MASKABLE = 0x0100;
+
 /** MSI-X: control at +2 (table size - 1 in bits 10:0), table offset and BIR at +4, PBA offset and BIR at +8. */
 export const MSIX_BYTES = 12;
 export const MSIX_CONTROL_SIZE = 0x07ff;
@@ -82,3 +94,6 @@ export const PASID_CONTROL_ENABLE = 0x0001;
 
 /** ACS: capability at +4, control at +6. Source validation, request and completion redirect, upstream forwarding. */
 export const ACS_REDIRECTS = 0x001d;
+/** What of them an endpoint with several functions can have: request and completion redirect. */
+export const ACS_PEER_REDIRECTS = 0x000c;
+export const ACS_BYTES = 8;

@@ -1,0 +1,86 @@
+/** A guest's tables: mapped where its IOMMU looks for them, and changed by the guest, which tells the SMMU. */
+import * as uapi from '../../src/abi/iommufd.ts';
+import { commandBytes, commands, type GuestCommand } from '../host/guest.ts';
+import { type Command, caller, hex } from './command.ts';
+import { GUEST_LEAVES, IMAGE_IPA, IMAGE_PAGES } from './guest-image.ts';
+import { IOVAS, mapPlan, payerOf } from './ioas-commands.ts';
+import { type Context, type Device, type Hwpt, type Memory, PAGE } from './model.ts';
+import type { World } from './world.ts';
+
+/** Maps the guest's tables of the process for its IOMMU: mostly beneath a nesting parent. */
+export const guestMap: Command = (world, pick) => {
+  const by = caller(world, pick);
+  if (!by || world.isMock || world.filesOnly) return null;
+  const { context, process } = by;
+  const parents = context.all('hwpt-paging').filter(({ nestParent }) => nestParent);
+  const used = context.all('hwpt-nested').map(({ parent }) => parent);
+  const ioas = pick.oneIn(8) ? pick.of(context.all('ioas')) : pick.of(used.length ? used : parents)?.ioas;
+  if (!ioas) return null;
+  const memory: Memory = {
+    kind: 'user',
+    object: process.memory,
+    base: process.imageBase,
+    writable: true,
+    payer: payerOf(process, context),
+    revoked: false,
+  };
+  const length = BigInt(IMAGE_PAGES) * PAGE;
+  const address = BigInt(process.imageBase);
+  const options = { fixed: IMAGE_IPA, address, prot: 3 };
+  const text = `IOAS_MAP of the guest's tables of ${process.pid} in IOAS ${ioas.id}`;
+  return mapPlan(world, by, ioas, [{ memory, startByte: 0n, length }], options, text, async () => {
+    const values = { flags: 7, ioasId: ioas.id, userVa: address, length, iova: IMAGE_IPA };
+    const { errno, s } = await world.ioctl(process, context.engine, uapi.IOMMU_IOAS_MAP, uapi.IoasMap, values);
+    return { errno, iova: s.iova };
+  });
+};
+
+const isThroughGuest = (hwpt: Hwpt | undefined): boolean => hwpt?.kind === 'hwpt-nested' && hwpt.config === 'stage1';
+
+/** The ATC of a device whose guest does not know it (any more) cannot be invalidated by the guest. */
+function isOutOfReach({ attached, virtual }: Device): boolean {
+  const hwpt = attached.get(0);
+  return hwpt?.kind === 'hwpt-nested' && hwpt.ats && virtual?.viommu !== hwpt.base;
+}
+
+/** What a guest sends when it has changed its tables, by the object that takes it: a vIOMMU, or a nested HWPT. */
+function invalidations(context: Context): { id: number; list: GuestCommand[] }[] {
+  const found = context.all('viommu').map(({ id, virtualIds }) => {
+    const atcs = [...virtualIds.values()].filter(({ device }) => isThroughGuest(device.attached.get(0)));
+    return { id, list: [commands.nhAll(), ...atcs.map(({ value }) => commands.atcInv(Number(value), 0n, 52))] };
+  });
+  const nested = context.all('hwpt-nested').filter(({ base }) => base.kind === 'hwpt-paging');
+  return [...found, ...nested.map(({ id }) => ({ id, list: [commands.nhAll()] }))];
+}
+
+async function invalidate(world: World, context: Context): Promise<void> {
+  const process = world.processes[0]!;
+  for (const { id, list } of invalidations(context)) {
+    const { IOMMU_HWPT_INVALIDATE: number, HwptInvalidate: layout } = uapi;
+    const dataUptr = process.put(commandBytes(list));
+    const values = { hwptId: id, dataUptr, dataType: 1, entryLen: 16, entryNum: list.length };
+    const { errno, s } = await world.ioctl(process, context.engine, number, layout, values);
+    if (errno) throw new Error(`HWPT_INVALIDATE of ${id} is answered ${errno} after ${s.entryNum} commands`);
+  }
+}
+
+/** A guest maps a page elsewhere, or read-only, or not at all, and invalidates. */
+export const guestChange: Command = (world, pick) => {
+  const process = pick.of(world.processes);
+  if (!process || world.isMock || world.all('device').some(isOutOfReach)) return null;
+  const leaf = pick.below(GUEST_LEAVES);
+  const mapped = world.all('hwpt-nested').flatMap(({ parent }) => parent.ioas.areas.map(({ start }) => start));
+  const chosen = pick.oneIn(4) ? null : pick.from(mapped.length ? mapped : IOVAS);
+  const ipa = chosen === null ? null : chosen - (chosen % PAGE);
+  const readOnly = pick.oneIn(3);
+  return {
+    text: `a guest of ${process.pid} maps its page ${leaf} to ${ipa === null ? 'nothing' : hex(ipa)}`,
+    expected: '',
+    call: async () => {
+      process.memory.image.set(leaf, ipa, readOnly);
+      for (const context of world.contexts) await invalidate(world, context);
+      return '';
+    },
+    apply: () => {},
+  };
+};

@@ -1,0 +1,61 @@
+/** What scripts of VMMs write to sysfs, by each of the ways in which shells and tools write. */
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Machine } from '../../src/host/machine.ts';
+import { parseMachine } from '../../src/host/machine-description.ts';
+import { preset } from '../../src/host/presets.ts';
+import { runProgram } from '../../src/server/run.ts';
+import { Server } from '../../src/server/server.ts';
+
+let folder: string;
+let server: Server;
+
+beforeEach(async () => {
+  folder = fs.mkdtempSync(path.join(tmpdir(), 'uiommufd-sysfs-'));
+  server = new Server({ machine: new Machine(parseMachine(preset('two-smmus').machine)), directory: folder });
+  await server.start();
+});
+afterEach(async () => {
+  await server.stop();
+  fs.rmSync(folder, { recursive: true, force: true });
+});
+
+const has = (command: string): boolean => spawnSync(command, ['-c', 'true']).status === 0;
+
+/** Lines that the script prints on `log`, its descriptor 3. */
+async function printed(shell: string, script: string): Promise<string[]> {
+  const log = path.join(folder, 'log');
+  const full = `exec 3>${log} 2>/dev/null; cd /sys/bus/pci/devices/0000:01:00.0\n${script}`;
+  await runProgram(server, shell, ['-c', full]);
+  return fs.readFileSync(log, 'utf8').trimEnd().split('\n');
+}
+
+describe.each(['bash', 'dash'].filter(has))('a script of %s', (shell) => {
+  it('takes a function from vfio-pci and gives it back', async () => {
+    const lines = await printed(
+      shell,
+      `there() { for path in driver vfio-dev /dev/vfio/0 /dev/vfio/devices/vfio0; do [ -e $path ] && echo $path >&3; done; }
+      echo 0000:01:00.0 > driver/unbind; there; echo unbound >&3
+      echo > driver_override; echo 0000:01:00.0 > /sys/bus/pci/drivers/vfio-pci/bind || echo refused >&3
+      echo 8086 2021 > /sys/bus/pci/drivers/vfio-pci/new_id && there`,
+    );
+    expect(lines).toEqual(['unbound', 'refused', 'driver', 'vfio-dev', '/dev/vfio/0', '/dev/vfio/devices/vfio0']);
+  });
+
+  it('sees what is refused, and goes on', async () => {
+    const script = `echo 2 > reset || echo no >&3; echo 1 > reset && echo yes >&3
+      exec 5<>/dev/vfio/devices/vfio0; echo 0000:01:00.0 > driver/unbind || echo open >&3
+      exec 5<&-; printf 0000:01:00.0 > driver/unbind && echo closed >&3; echo text >&3`;
+    expect(await printed(shell, script)).toEqual(['no', 'yes', 'open', 'closed', 'text']);
+  });
+
+  it('writes by tools, and reads back', async () => {
+    const script = `/bin/echo one > driver_override && cat driver_override >&3
+      echo two | tee driver_override >&3; cat driver_override >&3
+      echo 0000:07:00.0 | tee driver/unbind >/dev/null || echo refused >&3`;
+    expect(await printed(shell, script)).toEqual(['one', 'two', 'two', 'refused']);
+  });
+});
