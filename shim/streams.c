@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Streams on files of ours that live (those of sysfs that act when they are written). The system calls that libc makes for
- * a stream are not seen: one that is opened here gets functions that call ours, and what a shell's echo has put in the
- * buffer of its standard output goes out by our write when the stream is flushed.
+ * Streams on files of ours that live: those of sysfs that act when they are written. The system calls that libc makes
+ * for a stream are not seen. One that is opened here gets functions that call ours; and what a shell's echo has put in
+ * the buffer of its standard output goes out by our write when the stream is flushed.
  */
 #include <stdio.h>
 #include <stdio_ext.h>
@@ -40,7 +40,7 @@ FILE *stream_on(int fd, const char *mode)
 static int flush_handle(FILE *stream)
 {
 	struct token token;
-	size_t pending = stream ? __fpending(stream) : 0;
+	size_t pending = stream && stream->_mode <= 0 ? __fpending(stream) : 0; /* bytes, not wide characters */
 	int fd = pending ? fileno_unlocked(stream) : -1;
 	if (fd < 0 || !handle_of(fd, &token))
 		return 0;

@@ -66,6 +66,7 @@ const OFTEN: Readonly<Record<string, number>> = {
   triggerIopf: 4,
   faultRead: 6,
   faultRespond: 10,
+  bringPage: 3,
   triggerVevent: 4,
   pasidReplace: 2,
   setDirtyTracking: 2,

@@ -1,10 +1,11 @@
 /** Fault queues: made, filled by devices, read and answered through their descriptors. */
 import * as uapi from '../../src/abi/iommufd.ts';
 import * as test from '../../src/abi/iommufd-test.ts';
-import { type Command, caller } from './command.ts';
+import { type Command, caller, hex } from './command.ts';
 import { checkMoved } from './dma-commands.ts';
-import { type FaultQueue, PAGE, type Request, type Transfer } from './model.ts';
-import { reach } from './reach.ts';
+import { mapPlan, userPiece } from './ioas-commands.ts';
+import { type FaultQueue, PAGE, pagingOf, type Request, type Transfer } from './model.ts';
+import { attachedTo, reach } from './reach.ts';
 import type { World } from './world.ts';
 
 const { size: RECORD } = uapi.HwptPgfault;
@@ -153,6 +154,24 @@ export const faultRespond: Command = (world, pick) => {
       answered(world, request!, code === 0);
     },
   };
+};
+
+/** Maps the page that DMA waits for, as programs do before they answer; so it is where the page is only not mapped. */
+export const bringPage: Command = (world, pick) => {
+  const transfer = pick.of(world.transfers);
+  const process = pick.of(world.processes);
+  const hwpt = transfer && attachedTo(transfer.device, transfer.substream);
+  if (!process || !hwpt || (hwpt.kind === 'hwpt-nested' && hwpt.config === 'stage1') || world.filesOnly) return null;
+  const { context } = transfer.device;
+  const { ioas } = pagingOf(hwpt);
+  const iova = transfer.iova - (transfer.iova % PAGE);
+  const piece = userPiece({ context, process }, pick, PAGE);
+  const text = `IOAS_MAP of the page at ${hex(iova)} of IOAS ${ioas.id}, which DMA waits for`;
+  return mapPlan(world, { context, process }, ioas, [piece], { ...piece, fixed: iova, prot: 3 }, text, async () => {
+    const values = { flags: 7, ioasId: ioas.id, userVa: piece.address, length: PAGE, iova };
+    const { errno, s } = await world.ioctl(process, context.engine, uapi.IOMMU_IOAS_MAP, uapi.IoasMap, values);
+    return { errno, iova: s.iova };
+  });
 };
 
 /** vEVENTQs and VIRQs: a read gives records or nothing, and changes no graph. */

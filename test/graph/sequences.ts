@@ -101,7 +101,7 @@ export const replay = (machine: string, abi: string, steps: readonly StepText[])
  * are to be in the text of the plan.
  */
 const OPENING: readonly string[] = [
-  ...['ioasAlloc', 'ioasAlloc', 'vfioIoas', 'setIommu', 'groupOpen', 'groupSetContainer'],
+  ...['optionRlimitMode', 'ioasAlloc', 'ioasAlloc', 'vfioIoas', 'setIommu', 'groupOpen', 'groupSetContainer'],
   ...['vfioOpen', 'vfioOpen', 'vfioOpen', 'vfioBind', 'vfioBind', 'vfioBind', 'mockDomain', 'mockDomain', 'spawn'],
   ...['ioasMap', 'ioasMap', 'ioasMap', 'faultQueueAlloc', 'hwptAllocPaging flags 0x1', 'hwptAllocPaging flags 0x4'],
   ...['hwptAllocPaging', 'hwptAllocPaging', 'viommuAlloc', 'viommuAlloc', 'vdeviceAlloc', 'vdeviceAlloc'],
@@ -109,7 +109,17 @@ const OPENING: readonly string[] = [
   ...['eventQueueAlloc', 'hwQueueAlloc', 'hwQueueAlloc', 'createAccess', 'accessPages'],
   ...['vfioAttach', 'vfioAttach', 'vfioAttach hwpt-nested', 'mockReplace', 'mockReplace hwpt-nested', 'groupGetDevice'],
   ...['pasidAttach', 'pasidAttach', 'vfioPasidAttach', 'vfioPasidAttach', 'guestChange', 'regionMap'],
-  ...['setDirtyTracking', 'mockDirty', 'triggerIopf', 'triggerVevent', 'dma waiting', 'dma', 'faultRead', 'faultRead'],
+  ...[
+    'setDirtyTracking',
+    'mockDirty',
+    'triggerIopf',
+    'triggerVevent',
+    'dma waiting',
+    'dma',
+    'faultRead',
+    'bringPage',
+    'faultRead',
+  ],
   ...['type1Map', 'type1Map', 'type1Unmap', 'ioasMapFile'],
 ];
 const TRIES = 60;
@@ -117,13 +127,13 @@ const TRIES = 60;
 const LONGEST_MS = 90_000;
 
 /** Makes a command with choices that the rules allow, if such are found. */
-async function open(world: World, what: string, dice: Dice): Promise<void> {
+async function open(world: World, what: string, dice: Dice, tally: Tally): Promise<void> {
   const [name, ...words] = what.split(' ');
   for (let tries = 0; tries < TRIES; tries++) {
     const numbers = Array.from({ length: NUMBERS }, () => dice.below(0x10000));
     const plan = COMMANDS[name!]!(world, new Picker(numbers));
     if (plan && !plan.expected && plan.text.includes(words.join(' ')))
-      return new Step([name!, numbers], null).run(world);
+      return new Step([name!, numbers], tally).run(world);
   }
 }
 
@@ -146,7 +156,8 @@ export async function checkSequences(machine: string, abi: string, runs: number)
         const dice = new Dice(openingSeed);
         world.filesOnly = openingSeed % 4 === 3;
         const byNodeOnly = openingSeed % 3 > 0;
-        for (const name of names) if (name && !(byNodeOnly && name.startsWith('group'))) await open(world, name, dice);
+        for (const name of names)
+          if (name && !(byNodeOnly && name.startsWith('group'))) await open(world, name, dice, tally);
         await fc.asyncModelRun(() => ({ model: world, real: world }), steps);
       });
     }),
