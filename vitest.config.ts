@@ -4,6 +4,7 @@ export default defineConfig({
   test: {
     include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
     globalSetup: 'test/compile-shim.ts',
+    maxWorkers: '100%',
     testTimeout: 30_000,
     hookTimeout: 30_000,
     benchmark: { include: ['src/**/*.bench.ts'] },
