@@ -73,20 +73,31 @@ export const setDirtyTracking: Command = (world, pick) => {
   };
 };
 
+/** Areas of whole pages from `area` on, each directly behind the one before it. */
+function runFrom({ ioas }: Paging, area: Area): Area[] {
+  const run = [area];
+  for (const next of ioas.areas) if (next.start === run.at(-1)!.last + 1n && isWhole(next)) run.push(next);
+  return run;
+}
+
 export const getDirtyBitmap: Command = (world, pick) => {
   const found = tracked(world, pick);
   if (!found?.area) return null;
-  const { context, process, hwpt, area } = found;
+  const { context, process, hwpt } = found;
   const keep = pick.oneIn(3);
-  const pages = [...pagesIn(area)];
+  const runs = hwpt.ioas.areas.filter(isWhole).map((area) => runFrom(hwpt, area));
+  const long = runs.filter(({ length }) => length > 1);
+  const run = (pick.oneIn(3) ? undefined : pick.of(long)) ?? runFrom(hwpt, found.area);
+  const pages = run.flatMap((each) => [...pagesIn(each)]);
   let bitmap: Uint8Array = new Uint8Array(0);
   return {
-    text: `HWPT_GET_DIRTY_BITMAP of HWPT ${hwpt.id} at ${hex(area.start)}${keep ? ', NO_CLEAR' : ''}`,
+    text: `HWPT_GET_DIRTY_BITMAP of HWPT ${hwpt.id} at ${hex(run[0]!.start)}${keep ? ', NO_CLEAR' : ''}`,
     expected: hwpt.dirty ? '' : 'EOPNOTSUPP',
+    counts: run.length > 1 ? ['bitmap of areas in a row'] : [],
     undone: true,
     call: async () => {
       const { IOMMU_HWPT_GET_DIRTY_BITMAP: number, HwptGetDirtyBitmap: layout } = uapi;
-      const range = { iova: area.start, length: lengthOf(area), pageSize: PAGE };
+      const range = { iova: run[0]!.start, length: BigInt(pages.length) * PAGE, pageSize: PAGE };
       const flags = keep ? uapi.IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR : 0;
       const data = process.put(new Uint8Array(Math.ceil(pages.length / 8)));
       const values = { hwptId: hwpt.id, flags, ...range, data };
@@ -96,7 +107,10 @@ export const getDirtyBitmap: Command = (world, pick) => {
     },
     apply: () => {
       const reported = pages.filter((_, n) => bitmap[n >> 3]! & (1 << (n & 7)));
-      checkReported(world, hwpt, area, new Set(reported));
+      for (const each of run) {
+        const inside = reported.filter((page) => page >= each.start && page <= each.last);
+        checkReported(world, hwpt, each, new Set(inside));
+      }
       if (!keep) for (const page of pages) hwpt.dirtied.delete(page);
     },
   };

@@ -34,6 +34,7 @@ const ONLY_WITH = {
 const HAPPENS: Partial<Record<keyof typeof ONLY_WITH, readonly string[]>> = {
   vfio: ['DMA of a device done', 'DMA of a device refused', 'DMA of a guest done', 'DMA of a guest refused'],
   pasids: ['DMA with a PASID done', 'DMA with a PASID refused'],
+  dirty: ['bitmap of areas in a row'],
   waiting: [
     ...['DMA of a device waiting', 'DMA with a PASID waiting', 'DMA of a guest waiting'],
     ...['DMA that waited done', 'DMA that waited refused', 'DMA that waited waiting'],

@@ -64,7 +64,9 @@ async function invalidate(world: World, context: Context): Promise<void> {
   }
 }
 
-/** A guest maps a page elsewhere, or read-only, or not at all, and invalidates. */
+const CHANGED = 3;
+
+/** A guest maps pages elsewhere, or read-only, or not at all, and invalidates. */
 export const guestChange: Command = (world, pick) => {
   const process = pick.of(world.processes);
   if (!process || world.isMock || world.all('device').some(isOutOfReach)) return null;
@@ -74,10 +76,12 @@ export const guestChange: Command = (world, pick) => {
   const ipa = chosen === null ? null : chosen - (chosen % PAGE);
   const readOnly = pick.oneIn(3);
   return {
-    text: `a guest of ${process.pid} maps its page ${leaf} to ${ipa === null ? 'nothing' : hex(ipa)}`,
+    text: `a guest of ${process.pid} maps its pages from ${leaf} on to ${ipa === null ? 'nothing' : hex(ipa)}`,
     expected: '',
     call: async () => {
-      process.memory.image.set(leaf, ipa, readOnly);
+      for (let n = 0; n < CHANGED && leaf + n < GUEST_LEAVES; n++) {
+        process.memory.image.set(leaf + n, ipa === null ? null : ipa + BigInt(n) * PAGE, readOnly);
+      }
       for (const context of world.contexts) await invalidate(world, context);
       return '';
     },

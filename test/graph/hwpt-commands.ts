@@ -19,6 +19,7 @@ const STES: readonly (Pick<Nested, 'config' | 'ats'> & { readonly words: readonl
   { config: 'stage1', ats: false, words: steWords(false) },
   { config: 'stage1', ats: true, words: steWords(true) },
   { config: 'abort', ats: false, words: [1n, 0n] },
+  { config: 'stage1', ats: true, words: steWords(true) },
 ];
 
 const words = (...values: number[]): Uint8Array => new Uint8Array(Uint32Array.from(values).buffer);
