@@ -37,8 +37,9 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   ...process,
 };
 
-/** Those that are drawn more often than once: what makes deep states. */
+/** Those that are drawn more often than once: what makes deep states. And what is for the start only. */
 const OFTEN: Readonly<Record<string, number>> = {
+  filesOnly: 0,
   ioasAlloc: 4,
   ioasMap: 8,
   ioasMapFile: 3,

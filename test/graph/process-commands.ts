@@ -1,4 +1,4 @@
-/** Processes and their descriptors: another iommufd, close, exit, a new process. */
+/** Processes and their descriptors: another iommufd, close, exit, a new process; and what all of them map. */
 import type { Command } from './command.ts';
 import { IOMMUFD_PATHS } from './world.ts';
 
@@ -42,6 +42,19 @@ export const exit: Command = (world, pick) => {
           .sort((x, y) => x.key - y.key)
           .map(({ each }) => each),
       ),
+  };
+};
+
+/** From the start: no memory of processes is mapped, so that all of it may change hands. */
+export const filesOnly: Command = (world) => {
+  if (world.log.length > 0) return null;
+  return {
+    text: 'only files are mapped',
+    expected: '',
+    call: async () => '',
+    apply: () => {
+      world.filesOnly = true;
+    },
   };
 };
 

@@ -1,6 +1,7 @@
 /** Sequences that once went wrong, here or in an engine with a defect put in on purpose; as graph.test.ts prints them. */
 import { describe, expect, it } from 'vitest';
-import { replay, type StepText } from './sequences.ts';
+import { replay } from './sequences.ts';
+import type { StepText } from './world.ts';
 
 interface Regression {
   readonly what: string;
@@ -82,6 +83,85 @@ const FOUND: readonly Regression[] = [
       ['vfioBind', [0]], // BIND_IOMMUFD of vfio0: ok
       ['vfioAttach', [0]], // ATTACH_IOMMUFD_PT of vfio0 to 1 (ioas): ok
       ['vfioDetach', [0]], // DETACH_IOMMUFD_PT of vfio0: ok
+    ],
+  },
+  {
+    what: 'a PASID that is detached reaches nothing',
+    machine: 'page-faults',
+    abi: 'linux-7.1',
+    steps: [
+      ['ioasAlloc', [0]], // IOAS_ALLOC: ok
+      ['ioasMap', [0]], // IOAS_MAP 0x1000 of 0x700a00000000 in IOAS 1 at 0x1000000, prot 3: ok
+      ['vfioOpen', [0]], // open vfio0: ok
+      ['vfioBind', [0]], // BIND_IOMMUFD of vfio0: ok
+      ['hwptAllocPaging', [2]], // HWPT_ALLOC of IOAS 1 for device 2, flags 0x8: ok
+      ['vfioAttach', [0]], // ATTACH_IOMMUFD_PT of vfio0 to 3 (hwpt-paging): ok
+      ['vfioPasidAttach', [0]], // ATTACH_IOMMUFD_PT of PASID 1 of vfio0 to 3 (hwpt-paging): ok
+      ['vfioPasidDetach', [0]], // DETACH_IOMMUFD_PT of PASID 1 of vfio0: ok
+    ],
+  },
+  {
+    what: 'a device that its group has opened twice is bound until the second close',
+    machine: 'two-smmus',
+    abi: 'linux-7.1',
+    steps: [
+      ['groupOpen', [0]], // open /dev/vfio/0: ok
+      ['groupSetContainer', [0]], // VFIO_GROUP_SET_CONTAINER of group 0 to a iommufd: ok
+      ['groupGetDevice', [0]], // VFIO_GROUP_GET_DEVICE_FD of group 0: ok
+      ['groupGetDevice', [0]], // VFIO_GROUP_GET_DEVICE_FD of group 0, again: ok
+      ['close', [1]], // close vfio 5 of 10: ok
+      ['groupStatus', [0]], // VFIO_GROUP_GET_STATUS of group 0: ok
+      ['close', [1]], // close vfio 6 of 10: ok
+    ],
+  },
+  {
+    what: 'what a parent loses, a guest that is nested on it loses',
+    machine: 'two-smmus',
+    abi: 'linux-7.1',
+    steps: [
+      ['ioasAlloc', [0]], // IOAS_ALLOC: ok
+      ['vfioOpen', [0]], // open vfio0: ok
+      ['vfioBind', [0]], // BIND_IOMMUFD of vfio0: ok
+      ['hwptAllocPaging', [1]], // HWPT_ALLOC of IOAS 1 for device 2, flags 0x1: ok
+      ['viommuAlloc', [0]], // VIOMMU_ALLOC on HWPT 3 for device 2: ok
+      ['vdeviceAlloc', [0]], // VDEVICE_ALLOC 1 of vIOMMU 4 for device 2: ok
+      ['hwptAllocNested', [2]], // HWPT_ALLOC on viommu 4 for device 2, flags 0x0, stage1: ok
+      ['guestMap', [0]], // IOAS_MAP of the guest's tables of 10 in IOAS 1: ok
+      ['ioasMap', [0]], // IOAS_MAP 0x1000 of 0x700a00000000 in IOAS 1 at 0x1000000, prot 3: ok
+      ['vfioAttach', [1]], // ATTACH_IOMMUFD_PT of vfio0 to 6 (hwpt-nested): ok
+      ['ioasUnmap', [0]], // IOAS_UNMAP 0x1000000 to 0x1000fff of IOAS 1: ok
+    ],
+  },
+  {
+    what: 'a write is found that was made after the bitmap was read and cleared',
+    machine: 'one-smmu',
+    abi: 'linux-7.1',
+    steps: [
+      ['ioasAlloc', [0]], // IOAS_ALLOC: ok
+      ['vfioOpen', [0]], // open vfio0: ok
+      ['vfioBind', [0]], // BIND_IOMMUFD of vfio0: ok
+      ['ioasMap', [0]], // IOAS_MAP 0x1000 of 0x700a00000000 in IOAS 1 at 0x1000000, prot 3: ok
+      ['hwptAllocPaging', [4]], // HWPT_ALLOC of IOAS 1 for device 2, flags 0x2: ok
+      ['vfioAttach', [0]], // ATTACH_IOMMUFD_PT of vfio0 to 3 (hwpt-paging): ok
+      ['getDirtyBitmap', [0]], // HWPT_GET_DIRTY_BITMAP of HWPT 3 at 0x1000000: ok
+      ['dma', [0, 1, 0]], // write by vfio0, PASID null, at 0x1000ff8: done: ok
+      ['getDirtyBitmap', [2]], // HWPT_GET_DIRTY_BITMAP of HWPT 3 at 0x1000000, NO_CLEAR: ok
+    ],
+  },
+  {
+    what: 'DMA that waits is refused when its device is attached to something else',
+    machine: 'page-faults',
+    abi: 'linux-7.1',
+    steps: [
+      ['ioasAlloc', [0]], // IOAS_ALLOC: ok
+      ['vfioOpen', [0]], // open vfio0: ok
+      ['vfioBind', [0]], // BIND_IOMMUFD of vfio0: ok
+      ['faultQueueAlloc', [0]], // FAULT_QUEUE_ALLOC: ok
+      ['hwptAllocPaging', [4]], // HWPT_ALLOC of IOAS 1 for device 2, flags 0x4: ok
+      ['vfioAttach', [0]], // ATTACH_IOMMUFD_PT of vfio0 to 4 (hwpt-paging): ok
+      ['dma', [0]], // read by vfio0, PASID null, at 0x1000ff8: waiting: ok
+      ['faultRead', [0]], // read of fault queue 3: ok
+      ['vfioAttach', [3]], // ATTACH_IOMMUFD_PT of vfio0 to 1 (ioas): ok
     ],
   },
 ];

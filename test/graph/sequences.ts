@@ -1,70 +1,14 @@
 /** Random sequences of commands by fast-check, checked against the model step by step. */
 import fc from 'fast-check';
-import type { ErrnoName } from '../../src/abi/errno.ts';
 import { Dice } from '../fuzz/dice.ts';
 import { COMMANDS, DRAW } from './commands.ts';
-import { checkWorld } from './invariants.ts';
 import { Picker } from './picker.ts';
-import type { Plan } from './world.ts';
-import { World } from './world.ts';
+import { shrink } from './shrink.ts';
+import { Step, type Tally } from './step.ts';
+import { type StepText, World } from './world.ts';
 
 const MOST_STEPS = 400;
 const NUMBERS = 10;
-
-/** How often each command succeeded and was refused. */
-export type Tally = Map<string, { ok: number; refused: number }>;
-
-/** A command, the numbers that its choices are made of, and which of its allocations fails (0: none). */
-export type StepText = readonly [name: string, numbers: readonly number[], fails?: number];
-
-class Step implements fc.AsyncCommand<World, World> {
-  private readonly text: StepText;
-  private readonly tally: Tally | null;
-
-  constructor(text: StepText, tally: Tally | null) {
-    this.text = text;
-    this.tally = tally;
-  }
-
-  check(world: Readonly<World>): boolean {
-    return this.plan(world as World) !== null;
-  }
-
-  async run(world: World): Promise<void> {
-    const plan = this.plan(world)!;
-    world.log.push(`${JSON.stringify(this.text)}, // ${plan.text}: ${plan.expected || 'ok'}`);
-    const { failures } = world;
-    failures.failNth(plan.undone ? (this.text[2] ?? 0) : 0);
-    const errno = await plan.call();
-    const { failed } = failures;
-    failures.failNth(0);
-    if (!failed) this.finish(plan, errno);
-    else if (errno !== 'ENOMEM') throw new Error(`${plan.text} is answered ${errno || 'ok'} without ${failed}`);
-    checkWorld(world);
-  }
-
-  toString(): string {
-    return this.text[0];
-  }
-
-  private plan(world: World): Plan | null {
-    const [name, numbers] = this.text;
-    return COMMANDS[name]!(world, new Picker(numbers));
-  }
-
-  private finish(plan: Plan, errno: ErrnoName | ''): void {
-    const { text, expected } = plan;
-    if (errno !== expected) throw new Error(`${text} is answered ${errno || 'ok'}, not ${expected || 'ok'}`);
-    if (errno) plan.refused?.();
-    else plan.apply();
-    for (const name of [this.text[0], ...(plan.counts ?? [])]) {
-      const count = this.tally?.get(name) ?? { ok: 0, refused: 0 };
-      if (errno) count.refused++;
-      else count.ok++;
-      this.tally?.set(name, count);
-    }
-  }
-}
 
 /** Everybody leaves, in some order, and nothing remains. */
 function leave(world: World): void {
@@ -74,16 +18,27 @@ function leave(world: World): void {
   if (left.length) throw new Error(`left behind: ${left.map(([name, count]) => `${name} ${count}`).join(', ')}`);
 }
 
-/** A machine from its start to its end. A failure tells all steps, to be pasted into regressions.ts. */
+/** What went wrong, and all steps that led there, to be pasted into regressions.test.ts. */
+class Failure extends Error {
+  readonly steps: readonly StepText[];
+
+  constructor(machine: string, abi: string, { log }: World, cause: Error) {
+    const lines = log.map(({ step, what }) => `      ${JSON.stringify(step)}, // ${what}\n`);
+    super(`${cause.message}\n    { machine: '${machine}', abi: '${abi}', steps: [\n${lines.join('')}    ] }`, {
+      cause,
+    });
+    this.steps = log.map(({ step }) => step);
+  }
+}
+
+/** A machine from its start to its end. */
 async function lifeOf(machine: string, abi: string, live: (world: World) => Promise<void>): Promise<void> {
   const world = new World(machine, abi);
   try {
     await live(world);
     leave(world);
   } catch (error) {
-    const steps = world.log.map((line) => `      ${line}\n`).join('');
-    const paste = `{ machine: '${machine}', abi: '${abi}', steps: [\n${steps}    ] }`;
-    throw new Error(`${(error as Error).message}\n    ${paste}`, { cause: error });
+    throw new Failure(machine, abi, world, error as Error);
   }
 }
 
@@ -95,6 +50,21 @@ export const replay = (machine: string, abi: string, steps: readonly StepText[])
       if (step.check(world)) await step.run(world);
     }
   });
+
+/** The same failure, or another one, with as few steps as are found. */
+async function shrunk(machine: string, abi: string, failure: Failure): Promise<Failure> {
+  let found = failure;
+  await shrink(failure.steps, async (steps) => {
+    try {
+      await replay(machine, abi, steps);
+      return false;
+    } catch (error) {
+      found = error as Failure;
+      return true;
+    }
+  });
+  return found;
+}
 
 /**
  * What leads to deep states. Every sequence begins with some of it, each made to succeed if it can; words behind a name
@@ -123,9 +93,6 @@ const OPENING: readonly string[] = [
   ...['type1Map', 'type1Map', 'type1Unmap', 'ioasMapFile'],
 ];
 const TRIES = 60;
-/** Also of shrinking. */
-const LONGEST_MS = 90_000;
-
 /** Makes a command with choices that the rules allow, if such are found. */
 async function open(world: World, what: string, dice: Dice, tally: Tally): Promise<void> {
   const [name, ...words] = what.split(' ');
@@ -150,23 +117,22 @@ export async function checkSequences(machine: string, abi: string, runs: number)
   // Without bias: small numbers would make the same choices again and again.
   const sequences = fc.noBias(fc.commands([fc.noBias(step)], { maxCommands: MOST_STEPS, size: 'max' }));
   const opening = fc.noBias(fc.tuple(...OPENING.map((name) => fc.option(fc.constant(name), { freq: 5 }))));
-  await fc.assert(
+  const check = fc.assert(
     fc.asyncProperty(opening, fc.noBias(fc.nat(0xffff)), sequences, async (names, openingSeed, steps) => {
       await lifeOf(machine, abi, async (world) => {
         const dice = new Dice(openingSeed);
-        world.filesOnly = openingSeed % 4 === 3;
+        if (openingSeed % 4 === 3) await open(world, 'filesOnly', dice, tally);
         const byNodeOnly = openingSeed % 3 > 0;
         for (const name of names)
           if (name && !(byNodeOnly && name.startsWith('group'))) await open(world, name, dice, tally);
         await fc.asyncModelRun(() => ({ model: world, real: world }), steps);
       });
     }),
-    {
-      numRuns: runs,
-      interruptAfterTimeLimit: LONGEST_MS,
-      markInterruptAsFailure: true,
-      seed,
-    },
+    { numRuns: runs, seed, endOnFailure: true },
   );
+  await check.catch(async (error) => {
+    const { cause } = error as Error;
+    throw cause instanceof Failure ? await shrunk(machine, abi, cause) : error;
+  });
   return tally;
 }

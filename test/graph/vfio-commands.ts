@@ -116,7 +116,7 @@ function attach(name: string, choose: (world: World, pick: Picker) => number | n
     const ptId = pt?.id ?? 1;
     let answer = 0;
     return {
-      text: `${name} ${pasid || ''} of vfio${file.what.index} to ${ptId} (${pt?.thing?.kind})`,
+      text: `${name}${pasid ? ` of PASID ${pasid}` : ''} of vfio${file.what.index} to ${ptId} (${pt?.thing?.kind})`,
       expected: refusedBy(device) || result!.expected,
       undone: true,
       call: async () => {
@@ -141,7 +141,7 @@ function detach(name: string, choose: (world: World, pick: Picker) => number | n
     if (!file || pasid === null) return null;
     const { bound, index } = file.what;
     return {
-      text: `${name} ${pasid || ''} of vfio${index}`,
+      text: `${name}${pasid ? ` of PASID ${pasid}` : ''} of vfio${index}`,
       expected: refusedBy(bound),
       undone: true,
       call: async () => {
@@ -162,5 +162,5 @@ const somePasid = (world: World, pick: Picker): number | null =>
 
 export const vfioAttach: Command = attach('ATTACH_IOMMUFD_PT', alone);
 export const vfioDetach: Command = detach('DETACH_IOMMUFD_PT', alone);
-export const vfioPasidAttach: Command = attach('ATTACH_IOMMUFD_PT of PASID', somePasid);
-export const vfioPasidDetach: Command = detach('DETACH_IOMMUFD_PT of PASID', somePasid);
+export const vfioPasidAttach: Command = attach('ATTACH_IOMMUFD_PT', somePasid);
+export const vfioPasidDetach: Command = detach('DETACH_IOMMUFD_PT', somePasid);

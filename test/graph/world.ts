@@ -39,6 +39,9 @@ export interface Answer<S> {
   readonly s: S;
 }
 
+/** A command, the numbers that its choices are made of, and which of its allocations fails (0: none). */
+export type StepText = readonly [name: string, numbers: readonly number[], fails?: number];
+
 /** A call that is to be made. */
 export interface Plan {
   readonly text: string;
@@ -76,8 +79,8 @@ export class World {
   readonly mappings: Map<Of<'viommu'>, Mapping>;
   /** DMA that waits for a page. */
   transfers: Transfer[];
-  /** Every step so far. */
-  readonly log: string[];
+  /** Every step so far, and what it was. */
+  readonly log: { readonly step: StepText; readonly what: string }[];
   /** How the next call is made to fail. */
   readonly failures: FailurePoints;
   private readonly channels: Map<number, Channel[]>;
