@@ -66,7 +66,7 @@ export class Mappings {
 
   private ask(address: number): MapsEntry | null {
     if (this.addon.findMapping(this.fd, address, this.numbers, this.name) < 0) return null;
-    const [start, end, access, offset, major, minor, inode, named] = this.numbers as unknown as number[];
+    const [start, end, access, offset, major, minor, inode, named] = this.numbers;
     return {
       start: start!,
       end: end!,

@@ -1,8 +1,8 @@
 /** A process of the test: memory in which every page has its own contents, files, an account. */
 import type { OpenFile } from '../../src/iommufd/file.ts';
 import { ProcessAccount } from '../../src/iommufd/process-account.ts';
-import { BufferMemory, TestProcess } from '../../src/iommufd/testing.ts';
-import { type MemoryRun, ownPages, type PageSource } from '../../src/memory/process-memory.ts';
+import { BufferMemory, FakeFile, TestProcess } from '../../src/iommufd/testing.ts';
+import type { MemoryRun } from '../../src/memory/process-memory.ts';
 import { GuestImage, IMAGE_PAGES } from './guest-image.ts';
 
 const MIB = 2 ** 20;
@@ -104,34 +104,9 @@ export class GraphProcess extends TestProcess {
 }
 
 /** A memfd of 16 pages, and how many hold it. */
-export class MarkedFile implements PageSource {
-  readonly name = 'a memfd';
-  readonly bytes = new Uint8Array(16 * PAGE);
-  holders = 0;
-
+export class MarkedFile extends FakeFile {
   constructor() {
+    super();
     mark(this.bytes);
-  }
-
-  read(offset: number, into: Uint8Array): boolean {
-    into.set(this.bytes.subarray(offset, offset + into.length));
-    return true;
-  }
-
-  write(offset: number, from: Uint8Array): boolean {
-    this.bytes.set(from, offset);
-    return true;
-  }
-
-  resolve(offset: number, length: number): readonly MemoryRun[] | null {
-    return offset + length <= this.bytes.length ? ownPages(this, offset, length) : null;
-  }
-
-  hold(): void {
-    this.holders++;
-  }
-
-  drop(): void {
-    this.holders--;
   }
 }
