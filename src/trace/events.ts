@@ -32,6 +32,8 @@ export interface FileEvent {
 export interface CommandEvent {
   readonly type: 'command';
   readonly iommu: string;
+  /** Which queue, where it is not the IOMMU's own: 'VINTF1/LVCMDQ0'. The words are those that the IOMMU carried out. */
+  readonly queue?: string;
   readonly architecture: 'smmuv3' | 'vtd' | 'amdvi';
   /** The command as 32-bit little-endian words. */
   readonly words: readonly number[];

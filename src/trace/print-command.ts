@@ -14,6 +14,10 @@ const ADDRESS_NAMES: Readonly<Record<number, string>> = {
 };
 
 export function showCommand(event: CommandEvent): string {
+  return (event.queue ? `${event.queue}: ` : '') + showWithFields(event);
+}
+
+function showWithFields(event: CommandEvent): string {
   const { words, error } = event;
   const refused = error ? `  refused: ${error}` : '';
   if (event.architecture !== 'smmuv3') return `command ${showWords(words)}${refused}`;

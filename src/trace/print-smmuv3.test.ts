@@ -32,6 +32,12 @@ describe('a command of an SMMUv3', () => {
     expect(showCommand(command(0x0000_0000_0000_0030n))).toBe('CMD_TLBI_NSNH_ALL');
   });
 
+  it("is shown with its queue where that is not the SMMU's own", () => {
+    expect(showCommand({ ...command(0x0000_0002_0000_0010n), queue: 'VINTF1/LVCMDQ0' })).toBe(
+      'VINTF1/LVCMDQ0: CMD_TLBI_NH_ALL VMID=2',
+    );
+  });
+
   it('calls the address of a stage 2 invalidation an IPA', () => {
     expect(showCommand(command(0x0000_0009_0000_002an, 0x4000_0400n))).toBe(
       'CMD_TLBI_S2_IPA VMID=9 TG=4K IPA=0x40000000',

@@ -24,6 +24,7 @@ import {
   WRITE,
 } from '../iommu.ts';
 import { Vmsav8Walker } from '../pagetable/vmsav8.ts';
+import { CommandExecutor } from './command-executor.ts';
 import { CommandQueue } from './command-queue.ts';
 import { Configuration } from './configuration.ts';
 import { EventQueue } from './event-queue.ts';
@@ -59,6 +60,8 @@ export interface SmmuParts {
 export class Smmu implements Iommu, MmioDevice {
   readonly name: string;
   readonly settings: SmmuSettings;
+  /** For command queues in front of this SMMU (Tegra241 CMDQV). */
+  readonly executor: CommandExecutor;
   outFrame: number;
   outLog2Frames: number;
   outPermissions: number;
@@ -107,10 +110,9 @@ export class Smmu implements Iommu, MmioDevice {
     this.pageRequests = new PageRequestQueue(registers, memory, errors, interrupts, settings.priqs);
     const tlb = new TlbInvalidation(this.iotlb, settings);
     const { configuration, stalls } = this;
-    this.commands = new CommandQueue({
+    this.executor = new CommandExecutor({
       name,
       registers,
-      memory,
       settings,
       errors,
       interrupts,
@@ -119,6 +121,7 @@ export class Smmu implements Iommu, MmioDevice {
       stalls,
       tracer,
     });
+    this.commands = new CommandQueue(name, registers, memory, settings.cmdqs, errors, this.executor, tracer);
   }
 
   translate(
@@ -188,14 +191,14 @@ export class Smmu implements Iommu, MmioDevice {
     if (code <= PRG_QUEUED) return;
     // With PPS an answer to overflow carries the request's PASID; failures never carry one (8.2).
     const substream = code === PRG_FAILURE ? NO_SUBSTREAM : request.substream;
-    const holder = this.commands.atcs.get(request.stream);
+    const holder = this.executor.atcs.get(request.stream);
     if (holder) this.clock.defer(() => holder.pageResponse(substream, request.groupIndex, code));
   }
 
   /** Registers who answers CMD_ATC_INV and CMD_PRI_RESP for a stream; null takes it away. */
   attachAtc(stream: number, holder: AtcHolder | null): void {
-    if (holder) this.commands.atcs.set(stream, holder);
-    else this.commands.atcs.delete(stream);
+    if (holder) this.executor.atcs.set(stream, holder);
+    else this.executor.atcs.delete(stream);
   }
 
   readRegister(offset: number, size: number): number {

@@ -84,6 +84,11 @@ export const CERROR_NONE = 0x00;
 export const CERROR_ILL = 0x01;
 export const CERROR_ABT = 0x02;
 export const CERROR_ATC_INV_SYNC = 0x03;
+export const CERROR_NAMES: Readonly<Record<number, string>> = {
+  [CERROR_ILL]: 'CERROR_ILL',
+  [CERROR_ABT]: 'CERROR_ABT',
+  [CERROR_ATC_INV_SYNC]: 'CERROR_ATC_INV_SYNC',
+};
 
 export interface CommandLayout {
   readonly name: string;
