@@ -3,6 +3,7 @@
  * IOVAs are bigint bytes (64 bits); physical addresses and lengths of mappings are bytes as numbers (below 2^53).
  * Every method that refuses throws Errno with the errno that the kernel's driver gives.
  */
+import type { MmioDevice } from '../hardware/iommu.ts';
 
 /** Protection bits of PagingDomain.map. */
 export const PROT_READ = 1;
@@ -123,10 +124,20 @@ export interface DriverHwQueue {
   free(): void;
 }
 
-/** Pages that a vIOMMU lets its program map. Whole pages; memory that both share takes the place of `bytes` when it does. */
-export interface MappableRegion {
+/** Whole pages of memory. What both share takes the place of `bytes` when a program maps them. */
+export interface MappableMemory {
   bytes: Uint8Array;
 }
+
+/** Registers [offset, offset + length) of a block: whole pages. */
+export interface MappableRegisters {
+  readonly mmio: MmioDevice;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** What a vIOMMU lets its program map. */
+export type MappableRegion = MappableMemory | MappableRegisters;
 
 /** The driver's half of a vIOMMU: a slice of one pIOMMU holding a nesting parent. */
 export interface DriverViommu {
@@ -147,6 +158,11 @@ export interface DriverViommu {
    * driver's own, for an index out of range, taken, or out of order.
    */
   initHwQueue?(type: number, index: number, iova: bigint, pa: number, length: bigint): DriverHwQueue;
+  /**
+   * The same from driver data (VQUEUE_ALLOC of viommu-v2). Nothing is pinned: the driver itself translates the first byte,
+   * and only that. EEXIST for an index that is taken, EINVAL for what it refuses otherwise.
+   */
+  initVqueue?(data: UserData): DriverHwQueue;
   /** What the program may map, if anything; regionPlaced() then tells the driver at which offset of /dev/iommu. */
   readonly region?: MappableRegion | null;
   regionPlaced?(offset: bigint): void;

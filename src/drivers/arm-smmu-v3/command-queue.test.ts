@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { NO_SUBSTREAM } from '../../hardware/iommu.ts';
 import { PhysicalMemory } from '../../memory/physical-memory.ts';
 import { FrameAllocator } from '../frame-allocator.ts';
-import { CommandQueue } from './command-queue.ts';
+import { CommandQueue, SMMU_QUEUE } from './command-queue.ts';
 import { CommandBatch } from './commands.ts';
 import { addAtcRange, addRange, type TableChange } from './invalidation.ts';
 import { Registers } from './registers.ts';
@@ -47,7 +47,8 @@ function double(log2Entries: number, hangs = false) {
   };
   const notes: string[] = [];
   const frames = new FrameAllocator(memory, 0x1000, 1);
-  const queue = new CommandQueue(new Registers(mmio), memory, frames, log2Entries, (text) => notes.push(text));
+  const note = (text: string) => void notes.push(text);
+  const queue = new CommandQueue(new Registers(mmio), SMMU_QUEUE, memory, frames, log2Entries, note);
   queue.install();
   prods.length = 0;
   seen.length = 0;

@@ -7,18 +7,22 @@ import {
   IOMMU_HW_INFO_TYPE_ARM_SMMUV3,
   IOMMU_HW_INFO_TYPE_DEFAULT,
   IOMMU_HW_INFO_TYPE_NONE,
+  IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV,
   IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
   IOMMU_HWPT_ALLOC_NEST_PARENT,
   IOMMU_HWPT_ALLOC_PASID,
   IOMMU_PGFAULT_FLAGS_LAST_PAGE,
   IOMMU_VIOMMU_TYPE_ARM_SMMUV3,
   IOMMU_VIOMMU_TYPE_DEFAULT,
+  IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV,
 } from '../../abi/iommufd.ts';
+import { V2_IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV } from '../../abi/iommufd-viommu-v2.ts';
 import { NO_SUBSTREAM } from '../../hardware/iommu.ts';
 import { CONFIG_ABORT, CONFIG_S1 } from '../../hardware/smmuv3/spec/ste.ts';
 import { mayFail } from '../failure-points.ts';
 import type * as contract from '../iommu-driver.ts';
 import { Attachments, type Capability, type Present } from './attachments.ts';
+import { CmdqvViommu } from './cmdqv/viommu.ts';
 import { CommandBatch } from './commands.ts';
 import { stage1Context } from './context-descriptor.ts';
 import { LINEAR_LOG2 } from './context-table.ts';
@@ -120,6 +124,8 @@ export class SmmuDevice implements contract.DriverDevice {
   }
 
   hwInfo(type: number): { type: number; data: Uint8Array } {
+    const { cmdqv } = this.unit;
+    if (type === IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV && cmdqv) return { type, data: cmdqv.info };
     if (type !== IOMMU_HW_INFO_TYPE_DEFAULT && type !== IOMMU_HW_INFO_TYPE_ARM_SMMUV3) {
       throw fail('EOPNOTSUPP', `hardware information type is ${type}, this IOMMU has ${IOMMU_HW_INFO_TYPE_ARM_SMMUV3}`);
     }
@@ -163,14 +169,24 @@ export class SmmuDevice implements contract.DriverDevice {
   get viommuTypes(): readonly number[] {
     if (!this.cacheCoherent) return [];
     const { viommuTypeDefaultAllowed } = this.unit.behaviour;
-    return [viommuTypeDefaultAllowed ? IOMMU_VIOMMU_TYPE_DEFAULT : IOMMU_VIOMMU_TYPE_ARM_SMMUV3];
+    const plain = viommuTypeDefaultAllowed ? IOMMU_VIOMMU_TYPE_DEFAULT : IOMMU_VIOMMU_TYPE_ARM_SMMUV3;
+    return this.cmdqvType === null ? [plain] : [plain, this.cmdqvType];
   }
 
-  allocViommu(type: number, parent: contract.PagingDomain, _data: contract.UserData | null): Viommu {
+  /** The vIOMMU type that has a part of the CMDQV. Only releases that map something of /dev/iommu have one. */
+  private get cmdqvType(): number | null {
+    const { cmdqv, behaviour } = this.unit;
+    if (!cmdqv || behaviour.mmap === 'none') return null;
+    return behaviour.mmap === 'viommu-id' ? V2_IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV : IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV;
+  }
+
+  allocViommu(type: number, parent: contract.PagingDomain, data: contract.UserData | null): Viommu {
     if (!this.viommuTypes.includes(type)) {
       const takes = this.viommuTypes.join() || 'none, as IDR0.COHACC is 0';
       throw fail('EOPNOTSUPP', `vIOMMU type is ${type}, ${this.unit.name} takes ${takes}`);
     }
+    const { cmdqv } = this.unit;
+    if (cmdqv && type === this.cmdqvType) return new CmdqvViommu(this.unit, cmdqv, this.parentHere(parent), data);
     return new Viommu(this.unit, this.parentHere(parent));
   }
 

@@ -9,7 +9,8 @@ import type { PhysicalMemory } from '../../memory/physical-memory.ts';
 import type { Tracer } from '../../trace/events.ts';
 import type { FrameAllocator } from '../frame-allocator.ts';
 import type { IommuDriver, ReservedRegion } from '../iommu-driver.ts';
-import { CommandQueue } from './command-queue.ts';
+import { Cmdqv } from './cmdqv/cmdqv.ts';
+import { CommandQueue, SMMU_QUEUE } from './command-queue.ts';
 import { CommandBatch } from './commands.ts';
 import { type DeviceDescription, SmmuDevice } from './device.ts';
 import { IdPool } from './id-pool.ts';
@@ -46,6 +47,8 @@ export interface ArmSmmuV3Options {
   /** As in /sys/class/iommu. */
   readonly name: string;
   readonly mmio: MmioDevice;
+  /** The Tegra241 CMDQV in front of it, where there is one. */
+  readonly cmdqv?: { readonly mmio: MmioDevice };
   readonly memory: PhysicalMemory;
   readonly frames: FrameAllocator;
   readonly tracer: Tracer;
@@ -78,6 +81,11 @@ export class ArmSmmuV3 implements IommuDriver {
     const commandsLog2 = Math.min(COMMANDS_LOG2, identity.commandQueueLog2);
     const eventsLog2 = Math.min(EVENTS_LOG2, identity.eventQueueLog2);
     const requestsLog2 = Math.min(PAGE_REQUESTS_LOG2, identity.pageRequestQueueLog2);
+    const note = (text: string) => this.note(text);
+    const queue = new CommandQueue(this.registers, SMMU_QUEUE, memory, frames, commandsLog2, note);
+    const cmdqv = options.cmdqv
+      ? new Cmdqv({ mmio: options.cmdqv.mmio, memory, frames, smmuQueue: queue, commandsLog2, note })
+      : null;
     this.unit = {
       name,
       identity,
@@ -86,7 +94,9 @@ export class ArmSmmuV3 implements IommuDriver {
       policy,
       behaviour,
       messageRegion: options.messageRegion ?? DEFAULT_MESSAGE_REGION,
-      commands: new CommandQueue(this.registers, memory, frames, commandsLog2, (text) => this.note(text)),
+      commands: cmdqv ?? queue,
+      queue,
+      cmdqv,
       vmids: new IdPool(Math.min(identity.vmidBits, policy.vmidBits ?? identity.vmidBits)),
       asids: new IdPool(identity.asidBits),
       counts: { nestedDomains: 0, viommus: 0, attachments: 0, contextTables: 0 },
@@ -105,7 +115,7 @@ export class ArmSmmuV3 implements IommuDriver {
   }
 
   get resources(): Readonly<Record<string, number>> {
-    const { vmids, asids, domains, counts } = this.unit;
+    const { vmids, asids, domains, counts, cmdqv } = this.unit;
     let tableFrames = counts.contextTables;
     for (const domain of domains) tableFrames += domain.table.tableFrames;
     const { nestedDomains, viommus, attachments } = counts;
@@ -117,6 +127,7 @@ export class ArmSmmuV3 implements IommuDriver {
       nestedDomains,
       viommus,
       attachments,
+      ...cmdqv?.resources,
     };
   }
 
@@ -129,7 +140,7 @@ export class ArmSmmuV3 implements IommuDriver {
     // PTM: CPUs do not broadcast TLB maintenance to us. RECINVSID: unknown StreamIDs are recorded.
     registers.write(CR2, fields(CR2.fields.PTM, CR2.fields.RECINVSID));
     this.streams.install(registers);
-    this.unit.commands.install();
+    this.unit.queue.install();
     this.enable({ commands: true });
     const batch = new CommandBatch();
     batch.invalidateAllConfiguration();
@@ -140,6 +151,7 @@ export class ArmSmmuV3 implements IommuDriver {
     this.enable({ commands: true, records: true });
     this.enableInterrupts();
     this.enable({ commands: true, records: true, translation: true });
+    this.unit.cmdqv?.start();
     return this;
   }
 
@@ -175,7 +187,7 @@ export class ArmSmmuV3 implements IommuDriver {
 
   /** The global error line. */
   handleGlobalErrorInterrupt(): void {
-    this.unit.commands.recover();
+    this.unit.queue.recover();
     // One interrupt may stand for several errors. A new command error is not ours to acknowledge: it has its own.
     const active = (this.registers.read(GERROR) ^ this.registers.read(GERRORN)) & ~CMDQ_ERR;
     if (active === 0) return;
@@ -184,6 +196,11 @@ export class ArmSmmuV3 implements IommuDriver {
     );
     this.note(`global error: ${names.join(', ')}`);
     this.registers.write(GERRORN, this.registers.read(GERRORN) ^ active);
+  }
+
+  /** The CMDQV's line. */
+  handleCmdqvInterrupt(): void {
+    this.unit.cmdqv?.handleInterrupt();
   }
 
   private handleEvent(event: Uint32Array): void {

@@ -10,7 +10,7 @@ import { CMD, COMMAND_BYTES, COMMAND_WORDS } from '../../hardware/smmuv3/spec/co
 import { get, put } from '../../hardware/smmuv3/spec/field.ts';
 import { mayFail } from '../failure-points.ts';
 import type { InvalidateResult, UserDataArray } from '../iommu-driver.ts';
-import type { CommandQueue } from './command-queue.ts';
+import type { CommandSink } from './command-queue.ts';
 import { CommandBatch } from './commands.ts';
 
 /** StreamID behind a virtual one, or -1. */
@@ -25,7 +25,7 @@ const MOST_COMMANDS = 2 ** 22 / COMMAND_BYTES;
  * @param streamOf null where only TLBI commands are taken
  */
 export function issueGuestCommands(
-  queue: CommandQueue,
+  queue: CommandSink,
   vmid: number,
   streamOf: StreamLookup | null,
   commands: UserDataArray,

@@ -86,7 +86,7 @@ export class NestedDomain implements Contract {
     this.viommu = viommu;
     this.tag = viommu ? viommu.tag : parent.sharedTag(unit);
     if (unit.behaviour.invalidateOnNestedHwptSmmuv3) {
-      this.invalidate = (commands) => issueGuestCommands(unit.commands, this.tag.vmid, null, commands);
+      this.invalidate = (commands) => issueGuestCommands(unit.queue, this.tag.vmid, null, commands);
     }
     unit.counts.nestedDomains++;
   }

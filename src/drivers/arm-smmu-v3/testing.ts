@@ -2,12 +2,14 @@
 import { dialect } from '../../abi/dialects.ts';
 import { fail } from '../../abi/errno.ts';
 import { Clock } from '../../hardware/clock.ts';
+import { Cmdqv } from '../../hardware/cmdqv/cmdqv.ts';
+import { type CmdqvSettings, DEFAULT_CMDQV_SETTINGS } from '../../hardware/cmdqv/settings.ts';
 import { ATS_SUCCESS, type AtcHolder, NO_SUBSTREAM, READ, TRANSLATED, WRITE } from '../../hardware/iommu.ts';
 import { Atc } from '../../hardware/pci/atc.ts';
 import { DEFAULT_SETTINGS, type SmmuSettings } from '../../hardware/smmuv3/settings.ts';
 import { Smmu } from '../../hardware/smmuv3/smmu.ts';
 import { PhysicalMemory } from '../../memory/physical-memory.ts';
-import { SILENT, type TraceEvent } from '../../trace/events.ts';
+import { SILENT, type TraceEvent, type Tracer } from '../../trace/events.ts';
 import { FrameAllocator } from '../frame-allocator.ts';
 import type { UserData, UserDataArray } from '../iommu-driver.ts';
 import type { SmmuDevice } from './device.ts';
@@ -25,6 +27,8 @@ export interface BenchOptions {
   settings?: Partial<SmmuSettings> | ReadonlyArray<Partial<SmmuSettings>>;
   policy?: Policy;
   behaviour?: NestingBehaviour;
+  /** A CMDQV in front of each. */
+  cmdqv?: Partial<CmdqvSettings>;
 }
 
 export class Bench {
@@ -34,6 +38,7 @@ export class Bench {
   /** Everything that was traced. */
   readonly trace: TraceEvent[];
   readonly smmus: Smmu[];
+  readonly cmdqvs: Cmdqv[];
   readonly drivers: ArmSmmuV3[];
 
   constructor(options: BenchOptions = {}) {
@@ -44,6 +49,7 @@ export class Bench {
     this.clock = new Clock();
     this.trace = [];
     this.smmus = [];
+    this.cmdqvs = [];
     this.drivers = [];
     const tracer = { on: true, emit: (event: TraceEvent) => void this.trace.push(event) };
     const { memory, frames, clock } = this;
@@ -61,8 +67,24 @@ export class Bench {
       const policy = options.policy ?? { vmid: 'per-viommu' };
       const behaviour = options.behaviour ? { behaviour: options.behaviour } : {};
       this.smmus.push(mmio);
-      this.drivers.push(new ArmSmmuV3({ name, mmio, memory, frames, tracer, policy, ...behaviour }).probe());
+      const cmdqv = options.cmdqv ? { cmdqv: { mmio: this.addCmdqv(mmio, options.cmdqv, tracer) } } : {};
+      this.drivers.push(new ArmSmmuV3({ name, mmio, memory, frames, tracer, policy, ...behaviour, ...cmdqv }).probe());
     }
+  }
+
+  private addCmdqv(smmu: Smmu, own: Partial<CmdqvSettings>, tracer: Tracer): Cmdqv {
+    const index = this.cmdqvs.length;
+    const {
+      name,
+      executor,
+      settings: { cmdqs: commandQueueLog2 },
+    } = smmu;
+    const { memory, clock } = this;
+    const settings = { ...DEFAULT_CMDQV_SETTINGS, ...own };
+    const irq = () => this.drivers[index]!.handleCmdqvInterrupt();
+    const cmdqv = new Cmdqv({ name, memory, settings, executor, commandQueueLog2, clock, tracer, irq });
+    this.cmdqvs.push(cmdqv);
+    return cmdqv;
   }
 
   device(smmu: number, streamId: number): TestDevice {

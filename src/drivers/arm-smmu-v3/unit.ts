@@ -3,7 +3,8 @@ import { type Behaviour, DEFAULT_DIALECT, dialect } from '../../abi/dialects.ts'
 import type { PhysicalMemory } from '../../memory/physical-memory.ts';
 import type { FrameAllocator } from '../frame-allocator.ts';
 import type { ReservedRegion } from '../iommu-driver.ts';
-import type { CommandQueue } from './command-queue.ts';
+import type { Cmdqv } from './cmdqv/cmdqv.ts';
+import type { CommandQueue, CommandSink } from './command-queue.ts';
 import type { IdPool } from './id-pool.ts';
 import type { Identity } from './identity.ts';
 import type { PagingDomain } from './paging-domain.ts';
@@ -26,6 +27,7 @@ export type NestingBehaviour = Pick<
   | 'smmuv3Nesting'
   | 'smmuv3DirtyTracking'
   | 'smmuv3FaultsNeedRequests'
+  | 'mmap'
 >;
 
 export const DEFAULT_BEHAVIOUR: NestingBehaviour = dialect(DEFAULT_DIALECT).behaviour;
@@ -46,7 +48,11 @@ export interface Unit {
   readonly identity: Identity;
   readonly memory: PhysicalMemory;
   readonly frames: FrameAllocator;
-  readonly commands: CommandQueue;
+  /** Takes the host's commands. */
+  readonly commands: CommandSink;
+  /** The SMMU's own queue. What guests have the host issue goes through it. */
+  readonly queue: CommandQueue;
+  readonly cmdqv: Cmdqv | null;
   readonly policy: Policy;
   readonly behaviour: NestingBehaviour;
   /** What its devices reserve for the messages that they send. */

@@ -22,15 +22,16 @@ export class Viommu implements DriverViommu {
   readonly parent: PagingDomain;
   readonly unit: Unit;
   readonly tag: Tag;
-  readonly eventTypes: readonly number[] = [IOMMU_VEVENTQ_TYPE_ARM_SMMUV3];
+  readonly eventTypes: readonly number[];
   onEvent: EventSink | null;
   private readonly devices: Map<bigint, DriverDevice>;
 
   /** ENOSPC when the SMMU has no VMID left. */
-  constructor(unit: Unit, parent: PagingDomain) {
+  constructor(unit: Unit, parent: PagingDomain, eventTypes: readonly number[] = [IOMMU_VEVENTQ_TYPE_ARM_SMMUV3]) {
     mayFail('a vIOMMU');
     this.unit = unit;
     this.parent = parent;
+    this.eventTypes = eventTypes;
     this.onEvent = null;
     this.devices = new Map();
     this.tag = parent.viommuTag(unit);
@@ -44,7 +45,7 @@ export class Viommu implements DriverViommu {
 
   invalidate(commands: UserDataArray): InvalidateResult {
     const streamOf = (virtual: number): number => this.devices.get(BigInt(virtual))?.streamId ?? -1;
-    return issueGuestCommands(this.unit.commands, this.tag.vmid, streamOf, commands);
+    return issueGuestCommands(this.unit.queue, this.tag.vmid, streamOf, commands);
   }
 
   setVirtualDevice(device: DriverDevice, virtualId: bigint): void {

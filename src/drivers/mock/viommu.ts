@@ -16,7 +16,7 @@ import type {
   DriverViommu,
   EventSink,
   InvalidateResult,
-  MappableRegion,
+  MappableMemory,
   NestedDomain,
   UserData,
   UserDataArray,
@@ -36,7 +36,7 @@ export class MockViommu implements DriverViommu {
   readonly parent: MockPagingDomain;
   readonly eventTypes: readonly number[];
   readonly hwQueueTypes: readonly number[];
-  readonly region: MappableRegion | null;
+  readonly region: MappableMemory | null;
   onEvent: EventSink | null;
   private readonly iommu: MockIommu;
   private readonly devices: Map<bigint, MockDevice>;
