@@ -18,13 +18,13 @@
 static uint8_t *ram;
 static uint64_t next_page = GUEST_BASE;
 
-static void *guest(uint64_t physical)
+static inline void *guest(uint64_t physical)
 {
 	return ram + (physical - GUEST_BASE);
 }
 
 /* Pages are handed out once and stay zero until somebody writes to them. */
-static uint64_t guest_page(void)
+static inline uint64_t guest_page(void)
 {
 	uint64_t page = next_page;
 
@@ -39,7 +39,7 @@ static uint64_t guest_page(void)
 #define LEAF (3ull | 1ull << 6 | 3ull << 8 | 1ull << 10 | 1ull << 11)
 
 /* The level 3 entry of `iova`; tables are made on the way. */
-static uint64_t *pte(uint64_t table, uint64_t iova)
+static inline uint64_t *pte(uint64_t table, uint64_t iova)
 {
 	for (int level = 1; level < 3; level++) {
 		uint64_t *entry = (uint64_t *)guest(table) + (iova >> (39 - 9 * level) & 511);
@@ -52,7 +52,7 @@ static uint64_t *pte(uint64_t table, uint64_t iova)
 }
 
 /* A context descriptor (5.4): where stage 1 begins, its shape, and the ASID of the cache entries made from it. */
-static void write_cd(uint64_t at, uint64_t root, uint64_t asid)
+static inline void write_cd(uint64_t at, uint64_t root, uint64_t asid)
 {
 	uint64_t *cd = guest(at);
 
@@ -80,32 +80,32 @@ struct command {
 	uint64_t word[2];
 };
 
-static struct command tlbi_va(uint64_t asid, uint64_t iova)
+static inline struct command tlbi_va(uint64_t asid, uint64_t iova)
 {
 	return (struct command){ { 0x12 | asid << 48, iova | 1 /* leaf */ } };
 }
 
-static struct command tlbi_asid(uint64_t asid)
+static inline struct command tlbi_asid(uint64_t asid)
 {
 	return (struct command){ { 0x11 | asid << 48, 0 } };
 }
 
-static struct command tlbi_all(void)
+static inline struct command tlbi_all(void)
 {
 	return (struct command){ { 0x10, 0 } };
 }
 
-static struct command cfgi_ste(uint64_t sid)
+static inline struct command cfgi_ste(uint64_t sid)
 {
 	return (struct command){ { 0x03 | sid << 32, 1 } };
 }
 
-static struct command cfgi_cd(uint64_t sid)
+static inline struct command cfgi_cd(uint64_t sid)
 {
 	return (struct command){ { 0x05 | sid << 32, 1 } };
 }
 
-static struct command atc_inv(uint64_t sid)
+static inline struct command atc_inv(uint64_t sid)
 {
 	return (struct command){ { 0x40 | sid << 32, 52 /* everything */ } };
 }
@@ -118,22 +118,22 @@ struct event {
 
 #define F_TRANSLATION 0x10
 
-static unsigned event_type(const struct event *event)
+static inline unsigned event_type(const struct event *event)
 {
 	return event->word[0] & 0xff;
 }
 
-static uint32_t event_sid(const struct event *event)
+static inline uint32_t event_sid(const struct event *event)
 {
 	return event->word[0] >> 32;
 }
 
-static bool event_is_read(const struct event *event)
+static inline bool event_is_read(const struct event *event)
 {
 	return event->word[1] >> 35 & 1;
 }
 
-static bool event_is_stage2(const struct event *event)
+static inline bool event_is_stage2(const struct event *event)
 {
 	return event->word[1] >> 39 & 1;
 }

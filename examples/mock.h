@@ -15,7 +15,6 @@ enum {
 	CREATE_ACCESS = 5,
 	ACCESS_PAGES = 7,
 	MOCK_DOMAIN_REPLACE = 10,
-	TRIGGER_IOPF = 15,
 };
 
 #define MOCK_TYPE 0xdeadbeef /* of vIOMMUs and HW queues */
@@ -57,15 +56,6 @@ static inline void mock_attach(int iommufd, struct mock_device *device, uint32_t
 
 	mock(iommufd, &command);
 	device->hwpt = pt_id;
-}
-
-/* The device asks for the page at this address. */
-static inline void mock_page_request(int iommufd, uint32_t dev_id, uint64_t address)
-{
-	struct mock_command command = { .op = TRIGGER_IOPF, .words = { dev_id, 0, 1, 1 } };
-
-	command.longs[2] = address;
-	mock(iommufd, &command);
 }
 
 /* A user of the IOAS inside the kernel; its descriptor. */

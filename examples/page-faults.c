@@ -15,15 +15,10 @@
 #else
 #include <linux/iommufd.h>
 #endif
-#include "vfio-device.h"
+#include "dma-probe.h"
 
 enum { PAGE = 4096, PAGES = 16 };
 static const uint64_t IOVA = 0x40000000;
-
-/* Registers of the DMA probe. */
-enum { PROBE_IOVA = 0x08, PROBE_LENGTH = 0x14, PROBE_COMMAND = 0x18, PROBE_STATUS = 0x1c, PROBE_DATA = 0x100 };
-enum { PROBE_READ = 1, PROBE_WRITE = 2 };
-enum { PROBE_DONE = 1, PROBE_REFUSED = 2, PROBE_WAITING = 4 };
 
 struct pager {
 	int iommufd, faults;
@@ -89,19 +84,6 @@ static void *serve(void *argument)
 	return NULL;
 }
 
-/* @returns the probe's status when the access is over */
-static int access_memory(struct device *device, int command, uint64_t iova, uint32_t length, int *waited)
-{
-	int status;
-
-	put(device, device->bar0 + PROBE_IOVA, iova, 8);
-	put(device, device->bar0 + PROBE_LENGTH, length, 4);
-	put(device, device->bar0 + PROBE_COMMAND, command, 4);
-	while ((status = fetch(device, device->bar0 + PROBE_STATUS, 4)) == PROBE_WAITING)
-		*waited = 1;
-	return status;
-}
-
 static void run(struct device *device, int iommufd)
 {
 	struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
@@ -109,10 +91,11 @@ static void run(struct device *device, int iommufd)
 	struct iommu_hwpt_alloc hwpt = { .size = sizeof(hwpt), .flags = IOMMU_HWPT_FAULT_ID_VALID };
 	struct pager pager = { .iommufd = iommufd };
 	pthread_t thread;
-	int waited = 0, good = 0;
+	bool waited = false;
+	int good = 0;
 
 	open_device(device, iommufd);
-	put(device, device->config + 4, 0x6, 2);
+	start_probe(device);
 	must(ioctl(iommufd, IOMMU_IOAS_ALLOC, &ioas), "IOMMU_IOAS_ALLOC");
 	must(ioctl(iommufd, IOMMU_FAULT_QUEUE_ALLOC, &queue), "IOMMU_FAULT_QUEUE_ALLOC");
 	hwpt.dev_id = device->id;
@@ -132,18 +115,18 @@ static void run(struct device *device, int iommufd)
 	for (int page = 0; page + 1 < PAGES; page++) {
 		uint64_t end = IOVA + (page + 1) * PAGE;
 
-		good += access_memory(device, PROBE_READ, end - 8, 16, &waited) == PROBE_DONE &&
-			fetch(device, device->bar0 + PROBE_DATA, 8) == 0x0101010101010101 * (16 * page + 15) &&
-			fetch(device, device->bar0 + PROBE_DATA + 8, 8) == 0x0101010101010101 * (16 * page + 16);
+		good += probe(device, PROBE_READ, end - 8, 16, &waited) == PROBE_DONE &&
+			fetch(device, device->bar0 + PROBE_DATA, 8) == 0x0101010101010101ull * (16 * page + 15) &&
+			fetch(device, device->bar0 + PROBE_DATA + 8, 8) == 0x0101010101010101ull * (16 * page + 16);
 	}
 	check(good == PAGES - 1, "%s: %d of %d accesses got their bytes", device->bdf, good, PAGES - 1);
 	check(pager.brought == PAGES, "%s: the pager brought each page once: %d", device->bdf, pager.brought);
 	check(waited, "%s: the device waited for it", device->bdf);
 	put(device, device->bar0 + PROBE_DATA, 0x1122334455667788, 8);
-	check(access_memory(device, PROBE_WRITE, IOVA + 0x10, 8, &waited) == PROBE_DONE &&
+	check(probe(device, PROBE_WRITE, IOVA + 0x10, 8, &waited) == PROBE_DONE &&
 		      *(uint64_t *)(pager.memory + 0x10) == 0x1122334455667788,
 	      "%s: a write arrives", device->bdf);
-	check(access_memory(device, PROBE_READ, IOVA - 8, 8, &waited) == PROBE_REFUSED && pager.refused == 1,
+	check(probe(device, PROBE_READ, IOVA - 8, 8, &waited) == PROBE_REFUSED && pager.refused == 1,
 	      "%s: what the pager refuses ends with an error", device->bdf);
 	check(pager.wrong == 0, "%s: every answer was taken", device->bdf);
 

@@ -18,26 +18,13 @@
  *
  * speaks today's uAPI (from Linux 6.15); with -DVIOMMU_V2, that of the series "iommufd: Add VIOMMU infrastructure
  * (Part-1)", v2. Without -Iexamples/uapi it takes the system's <linux/iommufd.h>. Each check prints a line of TAP; the
- * exit status is zero when all of them hold. check.h, vfio-device.h and guest-smmu.h have what is not special to this
- * story.
+ * exit status is zero when all of them hold. check.h, vfio-device.h, guest-smmu.h and vm.h have what is not special to
+ * this story.
  */
 #define _GNU_SOURCE
 #include <poll.h>
-#include <sys/mman.h>
 
-#include "guest-smmu.h"
-#include "vfio-device.h"
-
-#if defined(VIOMMU_V2)
-#include "iommufd-viommu-v2.h"
-#elif __has_include("iommufd.h")
-#include "iommufd.h"
-#else
-#include <linux/iommufd.h>
-#ifndef IOMMU_VEVENTQ_ALLOC
-#error "<linux/iommufd.h> is older than Linux 6.15: compile with -Iexamples/uapi"
-#endif
-#endif
+#include "vm.h"
 
 /* The addresses that the guest's drivers give to their devices. */
 #define IOVA_SOURCE 0x10000ull
@@ -65,39 +52,9 @@ struct side {
 	uint64_t source, descriptor, old_page, new_page;
 };
 
-static int iommufd;
-static uint32_t ioas, parent; /* the VM's memory, and the stage 2 made from it */
 static uint32_t neighbour; /* another slice of SMMU A, as if for another VM */
 
-static int destroy(uint32_t id)
-{
-	struct iommu_destroy command = { .size = sizeof(command), .id = id };
-
-	return ioctl(iommufd, IOMMU_DESTROY, &command);
-}
-
 /* ---- Building the VM --------------------------------------------------------------------------------------------- */
-
-static void map_guest_ram(void)
-{
-	const size_t block = 2 << 20; /* aligned to this, so that stage 2 can map blocks */
-	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
-	struct iommu_ioas_map map = {
-		.size = sizeof(map),
-		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE,
-		.length = GUEST_RAM,
-		.iova = GUEST_BASE,
-	};
-
-	ram = mmap(NULL, GUEST_RAM + block, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	must(ram == MAP_FAILED ? -1 : 0, "mmap of guest RAM");
-	ram += -(uintptr_t)ram % block;
-	must(ioctl(iommufd, IOMMU_IOAS_ALLOC, &alloc), "IOMMU_IOAS_ALLOC");
-	ioas = alloc.out_ioas_id;
-	map.ioas_id = ioas;
-	map.user_va = (uintptr_t)ram;
-	must(ioctl(iommufd, IOMMU_IOAS_MAP, &map), "IOMMU_IOAS_MAP of guest RAM");
-}
 
 static void read_hw_info(struct side *side)
 {
@@ -114,16 +71,6 @@ static void read_hw_info(struct side *side)
 	side->vmid_bits = smmu.idr[0] >> 18 & 1 ? 16 : 8; /* IDR0.VMID16 */
 	/* IDR0.ATS, unless the device has none (Linux 7.1 added this bit; before, it is 0). */
 	side->has_ats = (smmu.idr[0] >> 10 & 1) && !(info.out_capabilities & 1 << 3);
-}
-
-static void alloc_parent(struct side *side)
-{
-	struct iommu_hwpt_alloc alloc = {
-		.size = sizeof(alloc), .flags = IOMMU_HWPT_ALLOC_NEST_PARENT, .dev_id = side->device.id, .pt_id = ioas,
-	};
-
-	must(ioctl(iommufd, IOMMU_HWPT_ALLOC, &alloc), "IOMMU_HWPT_ALLOC of the nesting parent");
-	parent = alloc.out_hwpt_id;
 }
 
 /* A slice of this side's SMMU on the one nesting parent; -1 and errno when it is refused. */
@@ -143,38 +90,6 @@ static int alloc_viommu(struct side *side, uint32_t *id)
 
 	*id = alloc.out_viommu_id;
 	return result;
-}
-
-/* Tells the vIOMMU by which StreamID the guest knows the device. */
-static void name_device(struct side *side)
-{
-#ifdef VIOMMU_V2
-	struct iommu_viommu_set_vdev_id set = {
-		.size = sizeof(set), .viommu_id = side->viommu, .dev_id = side->device.id, .vdev_id = side->vsid,
-	};
-
-	must(ioctl(iommufd, IOMMU_VIOMMU_SET_VDEV_ID, &set), "IOMMU_VIOMMU_SET_VDEV_ID");
-#else
-	struct iommu_vdevice_alloc alloc = {
-		.size = sizeof(alloc), .viommu_id = side->viommu, .dev_id = side->device.id, .virt_id = side->vsid,
-	};
-
-	must(ioctl(iommufd, IOMMU_VDEVICE_ALLOC, &alloc), "IOMMU_VDEVICE_ALLOC");
-	side->vdevice = alloc.out_vdevice_id;
-#endif
-}
-
-static void forget_device(struct side *side)
-{
-#ifdef VIOMMU_V2
-	struct iommu_viommu_unset_vdev_id unset = {
-		.size = sizeof(unset), .viommu_id = side->viommu, .dev_id = side->device.id, .vdev_id = side->vsid,
-	};
-
-	must(ioctl(iommufd, IOMMU_VIOMMU_UNSET_VDEV_ID, &unset), "IOMMU_VIOMMU_UNSET_VDEV_ID");
-#else
-	must(destroy(side->vdevice), "IOMMU_DESTROY of the vDEVICE");
-#endif
 }
 
 /* The queue in which the faults of the guest's devices come to the VMM. */
@@ -199,42 +114,14 @@ static void open_event_queue(struct side *side)
 #endif
 }
 
-/* A nested HWPT from the guest's part of a stream table entry; the kernel adds the stage 2 and the VMID. */
-static uint32_t alloc_nested(struct side *side, uint64_t word0, uint64_t word1)
-{
-	struct iommu_hwpt_arm_smmuv3 ste = { .ste = { word0, word1 } };
-	struct iommu_hwpt_alloc alloc = {
-		.size = sizeof(alloc),
-		.dev_id = side->device.id,
-		.pt_id = side->viommu,
-		.data_type = IOMMU_HWPT_DATA_ARM_SMMUV3,
-		.data_len = sizeof(ste),
-		.data_uptr = (uintptr_t)&ste,
-	};
-
-	must(ioctl(iommufd, IOMMU_HWPT_ALLOC, &alloc), "IOMMU_HWPT_ALLOC of a nested HWPT");
-	return alloc.out_hwpt_id;
-}
-
 static void build_viommu(struct side *side)
 {
 	must(alloc_viommu(side, &side->viommu), "IOMMU_VIOMMU_ALLOC");
 	side->vsid = side->label == 'A' ? 0x108 : 0x210;
-	name_device(side);
+	side->vdevice = name_device(side->viommu, &side->device, side->vsid);
 	open_event_queue(side);
-	side->bypass = alloc_nested(side, STE_VALID | STE_BYPASS, 0);
+	side->bypass = alloc_nested(side->viommu, &side->device, STE_VALID | STE_BYPASS, 0);
 	must(attach(&side->device, side->bypass), "attach of the bypass HWPT");
-}
-
-/* The guest turns stage 1 on for its device, or changes how: attach the new HWPT in place of the old, drop that. */
-static void use_stage1(struct side *side, bool ats)
-{
-	uint32_t before = side->stage1;
-
-	side->stage1 = alloc_nested(side, STE_VALID | STE_STAGE1 | side->cd, STE_CD_FETCHES | (ats ? STE_EATS : 0));
-	must(attach(&side->device, side->stage1), "attach of the stage 1 HWPT");
-	if (before)
-		must(destroy(before), "IOMMU_DESTROY of the stage 1 HWPT before");
 }
 
 /* ---- What the guest does ----------------------------------------------------------------------------------------- */
@@ -261,30 +148,6 @@ static void build_guest(struct side *side)
 	side->root = build_stage1(side, side->old_page);
 	side->other_root = build_stage1(side, side->new_page);
 	write_cd(side->cd, side->root, ASID);
-}
-
-/* Issues commands through a vIOMMU; *done says how many were carried out. */
-static int invalidate(uint32_t viommu, struct command *commands, uint32_t count, uint32_t *done)
-{
-	struct iommu_hwpt_invalidate command = {
-		.size = sizeof(command),
-		.hwpt_id = viommu,
-		.data_uptr = (uintptr_t)commands,
-		.data_type = 1, /* Arm SMMUv3, under a name that differs in the two uAPIs */
-		.entry_len = sizeof(*commands),
-		.entry_num = count,
-	};
-	int result = ioctl(iommufd, IOMMU_HWPT_INVALIDATE, &command);
-
-	*done = command.entry_num;
-	return result;
-}
-
-static void issue(uint32_t viommu, struct command one)
-{
-	uint32_t done;
-
-	must(invalidate(viommu, &one, 1, &done), "IOMMU_HWPT_INVALIDATE");
 }
 
 /* Has the device copy `length` bytes; every address is as the device sees it. False when the engine had to stop. */
@@ -389,7 +252,7 @@ static void check_tlbi(struct side *side, struct side *other)
 /* With ATS the device caches translations too, and TLBI does not reach it. */
 static void check_atc(struct side *side, struct side *other)
 {
-	use_stage1(side, true);
+	use_stage1(side->viommu, &side->device, &side->stage1, side->cd, true);
 	check(landing(side) == side->old_page, "%c, ATS on: DMA by IOVA arrives", side->label);
 	*pte(side->root, IOVA_TARGET) = side->new_page | LEAF;
 	issue(side->viommu, tlbi_va(ASID, IOVA_TARGET));
@@ -401,7 +264,7 @@ static void check_atc(struct side *side, struct side *other)
 
 	*pte(side->root, IOVA_TARGET) = side->old_page | LEAF;
 	issue(side->viommu, tlbi_all());
-	use_stage1(side, false);
+	use_stage1(side->viommu, &side->device, &side->stage1, side->cd, false);
 }
 
 /* The guest points its context descriptor at other tables. The SMMU has the old one in its configuration cache. */
@@ -473,13 +336,6 @@ static void check_vmid_pools(struct side *full, struct side *other)
 	check(alloc_viommu(full, &one) == 0 && destroy(one) == 0, "%c allocates again when they are gone", full->label);
 }
 
-static void check_busy(uint32_t id, const char *what)
-{
-	int result = destroy(id);
-
-	check(result < 0 && errno == EBUSY, "%s cannot be destroyed: EBUSY", what);
-}
-
 static void check_things_in_use(struct side *side)
 {
 	check_busy(ioas, "the IOAS under a stage 2");
@@ -493,7 +349,7 @@ static void check_things_in_use(struct side *side)
 static void tear_down(struct side *side)
 {
 	detach(&side->device);
-	forget_device(side);
+	forget_device(side->viommu, &side->device, side->vsid, side->vdevice);
 	close(side->event_fd);
 	must(destroy(side->event_queue), "IOMMU_DESTROY of the event queue");
 	must(destroy(side->stage1), "IOMMU_DESTROY of the stage 1 HWPT");
@@ -516,7 +372,7 @@ int main(void)
 		read_hw_info(side);
 	}
 
-	alloc_parent(a);
+	alloc_parent(&a->device);
 	must(alloc_viommu(a, &neighbour), "IOMMU_VIOMMU_ALLOC of a neighbour");
 	build_viommu(a);
 	build_viommu(b);
@@ -526,7 +382,7 @@ int main(void)
 		start_engine(&side->device);
 		build_guest(side);
 		check_bypass(side);
-		use_stage1(side, false);
+		use_stage1(side->viommu, &side->device, &side->stage1, side->cd, false);
 		check_stage1(side);
 	}
 	check_shared_memory(a, b);

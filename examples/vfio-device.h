@@ -31,7 +31,7 @@ struct device {
 /* ---- Finding devices in sysfs ------------------------------------------------------------------------------------ */
 
 /* The IOMMU in front of a PCI function: the last component of its "iommu" link. */
-static bool iommu_of(const char *bdf, char *name)
+static inline bool iommu_of(const char *bdf, char *name)
 {
 	char path[PATH_MAX], target[PATH_MAX];
 	ssize_t length;
@@ -46,7 +46,7 @@ static bool iommu_of(const char *bdf, char *name)
 }
 
 /* The name under /dev/vfio/devices of a function that is bound to vfio-pci: the one entry of its "vfio-dev". */
-static bool vfio_node_of(const char *bdf, char *name)
+static inline bool vfio_node_of(const char *bdf, char *name)
 {
 	char path[PATH_MAX];
 	struct dirent *entry;
@@ -66,7 +66,7 @@ static bool vfio_node_of(const char *bdf, char *name)
 }
 
 /* The first two VFIO devices, in the order of their addresses, that sit behind different IOMMUs. */
-static void find_devices_behind_two_iommus(struct device *a, struct device *b)
+static inline void find_devices_behind_two_iommus(struct device *a, struct device *b)
 {
 	struct device *next = a;
 	struct dirent **entries;
@@ -89,7 +89,7 @@ static void find_devices_behind_two_iommus(struct device *a, struct device *b)
 
 /* ---- VFIO -------------------------------------------------------------------------------------------------------- */
 
-static uint64_t region_offset(struct device *device, uint32_t index)
+static inline uint64_t region_offset(struct device *device, uint32_t index)
 {
 	struct vfio_region_info info = { .argsz = sizeof(info), .index = index };
 
@@ -97,7 +97,7 @@ static uint64_t region_offset(struct device *device, uint32_t index)
 	return info.offset;
 }
 
-static void open_device(struct device *device, int iommufd)
+static inline void open_device(struct device *device, int iommufd)
 {
 	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind), .iommufd = iommufd };
 	char path[PATH_MAX];
@@ -111,14 +111,14 @@ static void open_device(struct device *device, int iommufd)
 }
 
 /* Puts the device behind an IOAS or a HWPT, in place of the one before. */
-static int attach(struct device *device, uint32_t pt_id)
+static inline int attach(struct device *device, uint32_t pt_id)
 {
 	struct vfio_device_attach_iommufd_pt command = { .argsz = sizeof(command), .pt_id = pt_id };
 
 	return ioctl(device->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &command);
 }
 
-static void detach(struct device *device)
+static inline void detach(struct device *device)
 {
 	struct vfio_device_detach_iommufd_pt command = { .argsz = sizeof(command) };
 
@@ -126,7 +126,7 @@ static void detach(struct device *device)
 }
 
 /* An eventfd that MSI-X vector 0 signals from now on. */
-static int interrupt_eventfd(struct device *device)
+static inline int interrupt_eventfd(struct device *device)
 {
 	int event = must(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd");
 	uint8_t command[sizeof(struct vfio_irq_set) + sizeof(event)];
@@ -166,12 +166,12 @@ struct descriptor {
 	uint64_t unused[4];
 };
 
-static void put(struct device *device, uint64_t at, uint64_t value, size_t size)
+static inline void put(struct device *device, uint64_t at, uint64_t value, size_t size)
 {
 	must(pwrite(device->fd, &value, size, at) == (ssize_t)size ? 0 : -1, "write to a device register");
 }
 
-static uint64_t fetch(struct device *device, uint64_t at, size_t size)
+static inline uint64_t fetch(struct device *device, uint64_t at, size_t size)
 {
 	uint64_t value = 0;
 
@@ -179,7 +179,7 @@ static uint64_t fetch(struct device *device, uint64_t at, size_t size)
 	return value;
 }
 
-static int wait_for(struct device *device, int a, int b)
+static inline int wait_for(struct device *device, int a, int b)
 {
 	for (int i = 0; i < 100000; i++) {
 		int state = fetch(device, device->bar0 + CHANSTS, 8) & 7;
@@ -191,14 +191,14 @@ static int wait_for(struct device *device, int a, int b)
 	return must(-1, "the DMA engine does not come to an end");
 }
 
-static void reset_engine(struct device *device)
+static inline void reset_engine(struct device *device)
 {
 	put(device, device->bar0 + CHANERR, fetch(device, device->bar0 + CHANERR, 4), 4); /* write 1 to clear */
 	put(device, device->bar0 + CHANCMD, RESET, 1);
 	wait_for(device, HALTED, HALTED);
 }
 
-static void start_engine(struct device *device)
+static inline void start_engine(struct device *device)
 {
 	enum { COMMAND = 4, MEMORY_AND_MASTER_WITHOUT_INTX = 0x406 };
 
@@ -208,7 +208,7 @@ static void start_engine(struct device *device)
 }
 
 /* Runs the one descriptor at this IOVA. True when the engine says that it is done, false when it had to stop. */
-static bool run_engine(struct device *device, uint64_t descriptor)
+static inline bool run_engine(struct device *device, uint64_t descriptor)
 {
 	put(device, device->bar0 + CHAINADDR, descriptor, 8);
 	put(device, device->bar0 + CHANCTRL, 0x09, 2); /* stop at any error, arm the interrupt */

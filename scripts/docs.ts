@@ -5,9 +5,9 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { CALLS, callsOf } from './docs/calls.ts';
-import { deviations, registers, unsupportedCommands, unsupportedFeatures } from './docs/fidelity.ts';
+import { deviations, registers, unsupportedFeatures } from './docs/fidelity.ts';
 import { machineKeys, machineMistakes, machinePresets } from './docs/machine.ts';
-import { vmmFaults, vmmUnreached } from './docs/vmm-faults.ts';
+import { vmmFaults } from './docs/vmm-faults.ts';
 
 const FOLDER = new URL('../docs/', import.meta.url);
 
@@ -16,11 +16,9 @@ const SECTIONS: Readonly<Record<string, () => string>> = {
   'machine-mistakes': machineMistakes,
   'machine-presets': machinePresets,
   'smmuv3-unsupported': unsupportedFeatures,
-  'unsupported-commands': unsupportedCommands,
   'smmuv3-deviations': deviations,
   'smmuv3-registers': registers,
   'vmm-faults': vmmFaults,
-  'vmm-unreached': vmmUnreached,
   ...Object.fromEntries(Object.keys(CALLS).map((page) => [`calls-${page}`, () => callsOf(page)])),
 };
 

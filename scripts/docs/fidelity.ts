@@ -1,8 +1,6 @@
 /** The generated parts of docs/fidelity.md: what is refused, what differs from the recorded model, the registers. */
-import { DIALECTS, type Dialect } from '../../src/abi/dialects.ts';
 import { ABSENT_REGISTERS, REGISTERS, type RegisterSpec } from '../../src/hardware/smmuv3/spec/registers.ts';
 import { UNSUPPORTED } from '../../src/hardware/smmuv3/spec/unsupported.ts';
-import { UNSUPPORTED_COMMANDS } from '../../src/iommufd/unsupported.ts';
 import { readCases } from '../../test/smmuv3-oracle/cases.ts';
 import { DEVIATIONS } from './deviations.ts';
 import { code, table } from './markdown.ts';
@@ -10,22 +8,6 @@ import { code, table } from './markdown.ts';
 export function unsupportedFeatures(): string {
   const rows = UNSUPPORTED.map(({ feature, shownBy, answer }) => [feature, shownBy, answer]);
   return table(['feature', 'shown by', 'when used all the same'], rows);
-}
-
-export function unsupportedCommands(): string {
-  const rows = Object.entries(UNSUPPORTED_COMMANDS).map(([name, reason]) => [code(name), reason, dialectsWith(name)]);
-  return table(['command', 'why it answers EOPNOTSUPP', 'dialects that have it'], rows);
-}
-
-/** Releases follow one another, so a range says it; viommu-v2 stands beside them. */
-function dialectsWith(name: string): string {
-  const has = ({ commands }: Dialect): boolean => [...commands.values()].some((command) => command.name === name);
-  const releases = DIALECTS.filter((dialect) => dialect.name.startsWith('linux-') && has(dialect));
-  const others = DIALECTS.filter((dialect) => !dialect.name.startsWith('linux-') && has(dialect));
-  const range = releases.length ? [`${releases[0]!.name} to ${releases.at(-1)!.name}`] : [];
-  const all = [...range, ...others.map((dialect) => dialect.name)];
-  if (!all.length) throw new Error(`no dialect has ${name}, which is listed as not supported`);
-  return all.join(', ');
 }
 
 /** One row for each kind of deviation in the recorded cases, with the number of requests that show it. */

@@ -1,7 +1,6 @@
 /** `uiommufd abi`: the dialects, and what each speaks. */
 
 import { type CommandLayout, DEFAULT_DIALECT, DIALECTS, type Dialect } from '../abi/dialects.ts';
-import { UNSUPPORTED_COMMANDS } from '../iommufd/unsupported.ts';
 import { findDialect } from './session.ts';
 
 export function abiCommand(name: string | undefined): void {
@@ -49,8 +48,6 @@ function describeDialect(dialect: Dialect): string {
 }
 
 function describeCommand({ command, name, minimumSize, size }: CommandLayout): string {
-  const missing = UNSUPPORTED_COMMANDS[name];
   const bytes = minimumSize === size ? `${size}` : `${minimumSize}-${size}`;
-  const line = `0x${command.toString(16)}  ${name.padEnd(36)} ${bytes.padStart(6)} bytes`;
-  return missing ? `${line}  refused: ${missing}` : line;
+  return `0x${command.toString(16)}  ${name.padEnd(36)} ${bytes.padStart(6)} bytes`;
 }

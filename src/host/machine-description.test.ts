@@ -24,7 +24,7 @@ function mistake(change: Changes): string {
 describe('a machine description', () => {
   it('gets defaults for what it leaves out', () => {
     const machine = parseMachine({ iommus: [{ type: 'smmuv3', address: '0x2b400000' }], functions: [] });
-    expect(machine.memory).toEqual({ hostRamGiB: 1 });
+    expect(machine.memory).toEqual({ hostRamGiB: 1, pageKiB: 4 });
     expect(machine.iommus[0]).toMatchObject({ oas: 48, granules: [4, 16, 64], ats: true, vmid16: true });
     expect(machine.policy).toEqual({ vmid: 'per-viommu', oneViommuPerPiommu: false, memlock: 'counted' });
   });
@@ -53,7 +53,7 @@ describe('a machine description', () => {
       (m) => (m.iommus[0]!.msiWindow = '0x8001000'),
     ],
     [
-      'iommus[1].address: 0x8080000 found, expected another one than the MSI doorbell has',
+      'iommus[1].address: 0x8080000 found, expected 0x20000 bytes clear of those of the MSI doorbell',
       (m) => (m.iommus[1]!.address = '0x8080000'),
     ],
     ['iommus[0].stallModel: 3 found, expected one of 0, 1, 2', (m) => (m.iommus[0]!.stallModel = 3)],
@@ -92,8 +92,32 @@ describe('a machine description', () => {
     ],
     ['iommus[0].pri: true found, expected false when ats is false', (m) => (m.iommus[0]!.ats = false)],
     [
-      'iommus[1].address: 0x2b400000 found, expected another one than iommus[0] has',
+      'iommus[1].address: 0x2b400000 found, expected 0x20000 bytes clear of those of iommus[0]',
       (m) => (m.iommus[1]!.address = '0x2b400000'),
+    ],
+    [
+      'iommus[0].cmdqv.address: 0x2b3f0000 found, expected 0x830000 bytes clear of those of iommus[0]',
+      (m) => (m.iommus[0]!.cmdqv = { address: '0x2b3f0000' }),
+    ],
+    [
+      'iommus[1].address: 0x2b500000 found, expected 0x20000 bytes clear of those of iommus[0]',
+      (m) => (m.iommus[0]!.cmdqv = { address: '0x2b480000', log2Vintfs: 3 }),
+    ],
+    [
+      'iommus[0].cmdqv.address: 0x2b601000 found, expected a multiple of 0x10000 below 0x40000000',
+      (m) => (m.iommus[0]!.cmdqv = { address: '0x2b601000' }),
+    ],
+    [
+      'iommus[0].cmdqv.address: 0x3ff00000 found, expected a multiple of 0x10000 below 0x40000000',
+      (m) => (m.iommus[0]!.cmdqv = { address: '0x3ff00000' }),
+    ],
+    [
+      'iommus[0].cmdqv.log2Vcmdqs: 5 found, expected at least log2Vintfs, 6',
+      (m) => (m.iommus[0]!.cmdqv = { address: '0x2c000000', log2Vcmdqs: 5 }),
+    ],
+    [
+      'iommus[0].cmdqv.log2Sids: 5 found, expected at most 4',
+      (m) => (m.iommus[0]!.cmdqv = { address: '0x2c000000', log2Sids: 5 }),
     ],
     [
       'iommus[1].address: 0x2b401000 found, expected a multiple of 0x20000 below 0x40000000',
@@ -148,8 +172,8 @@ describe('presets', () => {
   });
 
   it('answer an unknown name with those that there are', () => {
-    expect(() => preset('grace')).toThrow(
-      'machine: "grace" found, expected one of two-smmus, two-smmus-fragmented, two-smmus-nvme, two-smmus-nvme-x86, ',
+    expect(() => preset('hopper')).toThrow(
+      'machine: "hopper" found, expected one of two-smmus, two-smmus-fragmented, two-smmus-nvme, two-smmus-nvme-x86, ',
     );
     expect(() => preset('toString')).toThrow('expected one of');
   });

@@ -3,13 +3,15 @@
  * mistake with one sentence that names the key, what was found, and what was expected.
  */
 import { z } from 'zod';
+import { DEFAULT_CMDQV_SETTINGS } from '../hardware/cmdqv/settings.ts';
 import { FUNCTION_KINDS } from '../hardware/pci/function-kinds.ts';
 import { DEFAULT_SETTINGS } from '../hardware/smmuv3/settings.ts';
 import { sharesGroup } from './iommu-groups.ts';
 import { firstMistake, type JsonSchema, MachineError } from './machine-error.ts';
-import { DOORBELL_ADDRESS, WINDOW_BYTES } from './message-window.ts';
+import { WINDOW_BYTES } from './message-window.ts';
 import { parseBdf, requesterOf } from './pci-address.ts';
 import { physicalLayout } from './physical-layout.ts';
+import { checkRegisterBlocks } from './register-blocks.ts';
 
 const flag = (value: boolean, text: string) => z.boolean().default(value).describe(text);
 const whole = (low: number, high: number, value: number, text: string) =>
@@ -28,6 +30,24 @@ const bdf = z.string().regex(/^[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/, 'a
 const Memory = z.strictObject({
   hostRamGiB: whole(1, 64, 1, "RAM for the host's own tables, in GiB"),
   fragmentSeed: z.int().optional().describe('shuffles the physical pages of programs; contiguous when absent'),
+  pageKiB: z
+    .literal([4, 2048, 1048576])
+    .default(4)
+    .describe('size of those pages, in KiB: 4, or huge pages of 2 MiB or 1 GiB; each is contiguous in itself'),
+});
+
+const Cmdqv = z.strictObject({
+  address: address.describe(
+    'of its registers, a multiple of 0x10000; they take 0x30000 bytes, and 0x20000 for each VINTF',
+  ),
+  log2Vintfs: whole(
+    0,
+    6,
+    DEFAULT_CMDQV_SETTINGS.log2Vintfs,
+    "log2 of its virtual interfaces, the host's own among them",
+  ),
+  log2Vcmdqs: whole(0, 7, DEFAULT_CMDQV_SETTINGS.log2Vcmdqs, 'log2 of its queues, which the interfaces share equally'),
+  log2Sids: whole(0, 4, DEFAULT_CMDQV_SETTINGS.log2Sids, 'log2 of the devices that an interface can tell apart'),
 });
 
 const Smmuv3 = z.strictObject({
@@ -48,6 +68,9 @@ const Smmuv3 = z.strictObject({
       'IOVAs where its functions find the MSI doorbell, mapped by the host: 1 MiB, a multiple of 0x100000; null when ' +
         'messages pass the IOMMU by, at 0xfee00000, as on x86',
     ),
+  cmdqv: Cmdqv.optional().describe(
+    'a Tegra241 CMDQV in front of it, as on Grace: command queues that guests write to without the host',
+  ),
   s1p: flag(DEFAULT_SETTINGS.s1p, 'has stage 1 (IDR0.S1P)'),
   s2p: flag(DEFAULT_SETTINGS.s2p, 'has stage 2 (IDR0.S2P)'),
   granules: z
@@ -189,6 +212,7 @@ export function streamOf(description: FunctionDescription): number {
 export function parseMachine(input: unknown): MachineDescription {
   const parsed = Machine.safeParse(input);
   if (!parsed.success) throw firstMistake(parsed.error, input, machineSchema());
+  checkRegisterBlocks(parsed.data);
   checkIommus(parsed.data);
   checkFunctions(parsed.data);
   checkPolicy(parsed.data);
@@ -196,26 +220,19 @@ export function parseMachine(input: unknown): MachineDescription {
   return parsed.data;
 }
 
-/** Registers of an SMMU take 128 KiB; the first GiB of the address space is for registers. */
-const SMMU_BYTES = 0x20000;
-const MMIO_BYTES = 2 ** 30;
-
 function checkIommus({ iommus }: MachineDescription): void {
   for (const [i, smmu] of iommus.entries()) {
-    const { address: at, msiWindow, pri, ats, s1p, s2p, granules, vmidBits = 0 } = smmu;
+    const { msiWindow, pri, ats, s1p, s2p, granules, cmdqv, vmidBits = 0 } = smmu;
     const key = `iommus[${i}]`;
-    if (Number(at) % SMMU_BYTES || Number(at) + SMMU_BYTES > MMIO_BYTES) {
-      throw new MachineError(`${key}.address: ${at} found, expected a multiple of 0x20000 below 0x40000000`);
-    }
-    if (Number(at) <= DOORBELL_ADDRESS && DOORBELL_ADDRESS < Number(at) + SMMU_BYTES) {
-      throw new MachineError(`${key}.address: ${at} found, expected another one than the MSI doorbell has`);
-    }
     if (msiWindow !== null && Number(msiWindow) % WINDOW_BYTES) {
       throw new MachineError(`${key}.msiWindow: ${msiWindow} found, expected a multiple of 0x100000`);
     }
-    const other = iommus.findIndex(({ address: taken }) => Number(taken) === Number(at));
-    if (other < i)
-      throw new MachineError(`${key}.address: ${at} found, expected another one than iommus[${other}] has`);
+    if (cmdqv && cmdqv.log2Vcmdqs < cmdqv.log2Vintfs) {
+      const { log2Vcmdqs, log2Vintfs } = cmdqv;
+      throw new MachineError(
+        `${key}.cmdqv.log2Vcmdqs: ${log2Vcmdqs} found, expected at least log2Vintfs, ${log2Vintfs}`,
+      );
+    }
     if (pri && !ats) throw new MachineError(`${key}.pri: true found, expected false when ats is false`);
     if (!s1p && !s2p) throw new MachineError(`${key}.s2p: false found, expected true when s1p is false`);
     if (new Set(granules).size < granules.length) {

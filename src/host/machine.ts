@@ -8,6 +8,9 @@ import { ArmSmmuV3 } from '../drivers/arm-smmu-v3/driver.ts';
 import { FrameAllocator } from '../drivers/frame-allocator.ts';
 import type { DriverDevice } from '../drivers/iommu-driver.ts';
 import { Clock } from '../hardware/clock.ts';
+import { Cmdqv } from '../hardware/cmdqv/cmdqv.ts';
+import { cmdqvBytes } from '../hardware/cmdqv/settings.ts';
+import type { InterruptLine } from '../hardware/iommu.ts';
 import { MessageBypass } from '../hardware/message-bypass.ts';
 import { MSI_DOORBELL_BYTES, MsiDoorbell } from '../hardware/msi-doorbell.ts';
 import { FUNCTION_KINDS } from '../hardware/pci/function-kinds.ts';
@@ -38,6 +41,7 @@ import { OpenContexts } from './open-contexts.ts';
 import { parseBdf, requesterOf } from './pci-address.ts';
 import { VfioPciDriver } from './pci-driver.ts';
 import { physicalLayout } from './physical-layout.ts';
+import { cmdqvSettings, SMMU_BYTES } from './register-blocks.ts';
 import { drivenPaths, type SysfsEntry, type SysfsFunction, sysfsEntries, sysfsRoots } from './sysfs.ts';
 
 export interface MachineOptions {
@@ -62,12 +66,12 @@ export interface DeviceNode {
 export interface MachineIommu {
   readonly name: string;
   readonly smmu: Smmu;
+  readonly cmdqv: Cmdqv | null;
   readonly driver: ArmSmmuV3;
   readonly messages: MessageWindow;
 }
 
 const FIRST_BAR = 0x1000_0000;
-const SMMU_BYTES = 0x20000;
 
 /** Kernels give these out at run time; a machine's are always the same. */
 const IOMMU_NODE: DeviceNode = { path: '/dev/iommu', major: 10, minor: 127 };
@@ -113,10 +117,11 @@ export class Machine {
     this.registers.place(DOORBELL_ADDRESS, MSI_DOORBELL_BYTES, this.doorbell);
     this.contexts = new OpenContexts();
     const { ram, window } = physicalLayout(description);
-    const { fragmentSeed } = description.memory;
+    const { fragmentSeed, pageKiB } = description.memory;
     this.memory.addRam(ram.firstSlot * SLOT_FRAMES, ram.slots * SLOT_FRAMES);
     this.frames = new FrameAllocator(this.memory, ram.firstSlot * SLOT_FRAMES, ram.slots * SLOT_FRAMES);
-    this.pinned = new PinnedMemory(this.memory, fragmentSeed === undefined ? window : { ...window, fragmentSeed });
+    const fragmented = fragmentSeed === undefined ? {} : { fragmentSeed, log2PageFrames: Math.log2(pageKiB / 4) };
+    this.pinned = new PinnedMemory(this.memory, { ...window, ...fragmented });
 
     this.iommus = description.iommus.map((smmu) => this.makeIommu(smmu));
     const functions = description.functions.map((fn, index) => this.makeFunction(fn, index));
@@ -160,6 +165,11 @@ export class Machine {
     this.vfioPci.onVisible = set;
   }
 
+  /** The same: has files of `sysfs` hold something else. */
+  set onContent(set: ((path: string, content: string) => void) | null) {
+    this.vfioPci.onContent = set;
+  }
+
   /** Runs what is queued on the clock: interrupts, for one. `most` and the answer are Clock.settle's. */
   settle(most?: number): boolean {
     return this.clock.settle(most);
@@ -190,14 +200,14 @@ export class Machine {
       path: node.path,
       device: node,
       rlimitMode: node === CONTAINER_NODE ? 1 : 0,
-      mapsRegisters: node === CONTAINER_NODE,
+      isContainer: node === CONTAINER_NODE,
     });
     return this.contexts.add(context);
   }
 
   private makeIommu(description: SmmuDescription): MachineIommu {
     const { memory, clock, tracer, frames } = this;
-    const { type: _type, address, vmidBits, msiWindow, ...settings } = description;
+    const { type: _type, address, vmidBits, msiWindow, cmdqv: _cmdqv, ...settings } = description;
     const { vmid, vmidOverride } = this.description.policy;
     const name = smmuName(description);
     const irq = {
@@ -208,6 +218,7 @@ export class Machine {
     };
     const smmu = new Smmu({ name, memory, settings: { ...DEFAULT_SETTINGS, ...settings }, clock, tracer, irq });
     this.registers.place(Number(address), SMMU_BYTES, smmu);
+    const cmdqv = this.makeCmdqv(description, smmu, () => driver.handleCmdqvInterrupt());
     const policy = {
       vmid,
       ...(vmidOverride === undefined ? {} : { vmidOverride }),
@@ -216,9 +227,21 @@ export class Machine {
     const { behaviour } = this.dialect;
     const messages = messageWindow(msiWindow);
     const messageRegion = messages.region;
-    const driver = new ArmSmmuV3({ name, mmio: smmu, memory, frames, tracer, policy, behaviour, messageRegion });
+    const parts = { name, mmio: smmu, memory, frames, tracer, policy, behaviour, messageRegion };
+    const driver = new ArmSmmuV3(cmdqv ? { ...parts, cmdqv: { mmio: cmdqv } } : parts);
     driver.probe();
-    return { name, smmu, driver, messages };
+    return { name, smmu, cmdqv, driver, messages };
+  }
+
+  private makeCmdqv({ cmdqv }: SmmuDescription, smmu: Smmu, irq: InterruptLine): Cmdqv | null {
+    if (!cmdqv) return null;
+    const { memory, clock, tracer } = this;
+    const settings = cmdqvSettings(cmdqv);
+    const { executor, name } = smmu;
+    const commandQueueLog2 = smmu.settings.cmdqs;
+    const made = new Cmdqv({ name, memory, settings, executor, commandQueueLog2, clock, tracer, irq });
+    this.registers.place(Number(cmdqv.address), cmdqvBytes(settings), made);
+    return made;
   }
 
   private makeFunction(description: FunctionDescription, index: number): MadeFunction {
@@ -264,7 +287,7 @@ export class Machine {
 
   private makeDevices(functions: readonly MadeFunction[]): VfioDevice[] {
     const buses = new Map<string, VfioDevice[]>();
-    return functions.map(({ fn, device, iommu }, index) => {
+    return functions.map(({ fn, device, iommu, barAddress }, index) => {
       const address = parseBdf(fn.name);
       const key = `${address.segment}:${address.bus}`;
       const bus = buses.get(key) ?? [];
@@ -278,6 +301,7 @@ export class Machine {
         address,
         driver: device,
         group: this.groupOf(index),
+        barAddress,
         barsMappable: this.description.functions[index]!.mmap,
         dialect: spoken,
         messages: { doorbell, requester: requesterOf(address), busAddress },

@@ -22,14 +22,15 @@ export class MmioWindow implements Backing {
 
   /** Places `bytes` of registers at physical address `start`. */
   place(start: number, bytes: number, device: MmioDevice): void {
-    const other = this.blocks.find((block) => start < block.start + block.bytes && block.start < start + bytes);
+    const other = this.overlapping(start, bytes);
     if (other) throw new Error(`registers at 0x${start.toString(16)} overlap those at 0x${other.start.toString(16)}`);
     this.blocks.push({ start, bytes, device });
   }
 
-  /** Places a BAR of a power of two bytes, aligned to its size. @returns its physical address */
+  /** Places a BAR of a power of two bytes, aligned to its size, where nothing is. @returns its physical address */
   placeBar(bytes: number, device: MmioDevice): number {
-    const start = Math.ceil(this.nextBar / bytes) * bytes;
+    let start = Math.ceil(this.nextBar / bytes) * bytes;
+    while (this.overlapping(start, bytes)) start += bytes;
     this.nextBar = start + bytes;
     this.place(start, bytes, device);
     return start;
@@ -50,6 +51,10 @@ export class MmioWindow implements Backing {
     if (device.postWrite) device.postWrite(address - start, from);
     else writeRegisters(device, address - start, from, requester);
     return true;
+  }
+
+  private overlapping(start: number, bytes: number): Block | undefined {
+    return this.blocks.find((block) => start < block.start + block.bytes && block.start < start + bytes);
   }
 
   private blockOf(address: number, length: number): Block | undefined {

@@ -34,10 +34,25 @@ describe('vfio-pci', () => {
     const { write, visible } = start();
     expect(write(`${DRIVER}/unbind`, `${BDF}\n`)).toBe('');
     const paths = [`${DEVICE}/driver`, `${DRIVER}/${BDF}`, `${DEVICE}/vfio-dev`, '/sys/class/vfio-dev/vfio0'];
-    const nodes = ['/dev/vfio/devices/vfio0', '/sys/devices/virtual/vfio/0', '/sys/class/vfio/0', '/dev/vfio/0'];
-    expect(visible.splice(0)).toEqual([...paths, ...nodes].map((path) => `-${path}`));
+    const node = ['/sys/dev/char/511:0', '/dev/vfio/devices/vfio0'];
+    const group = ['/sys/devices/virtual/vfio/0', '/sys/class/vfio/0', '/sys/dev/char/510:0', '/dev/vfio/0'];
+    const all = [...paths, ...node, ...group];
+    expect(visible.splice(0)).toEqual(all.map((path) => `-${path}`));
     expect(write(`${DRIVER}/bind`, BDF)).toBe('');
-    expect(visible).toEqual([...paths, ...nodes].map((path) => `+${path}`));
+    expect(visible).toEqual(all.map((path) => `+${path}`));
+  });
+
+  it('is named in the uevent of a function that it drives', () => {
+    const { machine, write } = start();
+    const told: string[][] = [];
+    machine.onContent = (path, content) => told.push([path, ...content.split('\n')]);
+    write(`${DRIVER}/unbind`, BDF);
+    write(`${DRIVER}/bind`, BDF);
+    const [left, taken] = told;
+    expect([left!.slice(0, 2), left!.at(-1)]).toEqual([[`${DEVICE}/uevent`, 'PCI_CLASS=88000'], '']);
+    expect(taken).toEqual([left![0], 'DRIVER=vfio-pci', ...left!.slice(1)]);
+    const shown = machine.sysfs.find(({ path }) => path === `${DEVICE}/uevent`);
+    expect(shown).toMatchObject({ content: taken!.slice(1).join('\n') });
   });
 
   it('says ENODEV to what it does not drive, or know, and EBUSY to what it drives already', () => {

@@ -6,7 +6,7 @@
 import { fail } from '../abi/errno.ts';
 import type { FunctionIdentity } from '../hardware/pci/function-model.ts';
 import type { VfioDevice } from '../vfio/device.ts';
-import { reset } from '../vfio/reset.ts';
+import { resetPowered } from '../vfio/reset.ts';
 import type { Attribute } from './attribute-file.ts';
 
 const NAME = 'vfio-pci';
@@ -18,6 +18,8 @@ export interface DrivenFunction {
   readonly device: VfioDevice;
   /** Its folder in sysfs. */
   readonly path: string;
+  /** The text of its file `uevent`, which names its driver. */
+  readonly uevent: (driver: string | null) => string;
   /** Paths that are there only while vfio-pci drives it, and while it drives any of its group. */
   readonly whileDriven: readonly string[];
   readonly whileGroupDriven: readonly string[];
@@ -35,6 +37,8 @@ export class VfioPciDriver {
   readonly attributes: readonly Attribute[];
   /** Told which paths appear and vanish. */
   onVisible: ((path: string, visible: boolean) => void) | null;
+  /** Told what a file holds from now on. */
+  onContent: ((path: string, content: string) => void) | null;
   private readonly functions: readonly State[];
   private readonly ids: Id[];
 
@@ -42,6 +46,7 @@ export class VfioPciDriver {
     this.functions = functions.map((fn) => ({ ...fn, driven: true, override: NAME }));
     this.ids = [];
     this.onVisible = null;
+    this.onContent = null;
     this.attributes = [
       { path: `${VFIO_PCI}/bind`, store: (text) => this.bind(this.find(text)) },
       { path: `${VFIO_PCI}/unbind`, store: (text) => this.unbind(this.find(text)) },
@@ -108,6 +113,7 @@ export class VfioPciDriver {
     fn.driven = driven;
     const group = sharing.some((other) => other.driven) ? [] : fn.whileGroupDriven;
     for (const path of [...fn.whileDriven, ...group]) this.onVisible?.(path, driven);
+    this.onContent?.(`${fn.path}/uevent`, fn.uevent(driven ? NAME : null));
   }
 }
 
@@ -125,7 +131,7 @@ function attributesOf(fn: State): Attribute[] {
       path: `${fn.path}/reset`,
       store(text) {
         if (!/^(0x0*|0*)1\n?$/i.test(text)) throw fail('EINVAL', `${JSON.stringify(text)} is not 1`);
-        reset(fn.device);
+        resetPowered(fn.device.fn);
       },
     },
   ];

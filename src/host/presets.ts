@@ -9,8 +9,8 @@ const SECOND_NAME = 'smmu3.0x000000002b500000';
 
 /** A copy engine behind each of two SMMUs. */
 const ONE_EACH = [
-  { bdf: '0000:01:00.0', iommu: FIRST_NAME, model: 'ioat', ats: true },
-  { bdf: '0000:02:00.0', iommu: SECOND_NAME, model: 'ioat', ats: true },
+  { bdf: '0000:01:00.0', iommu: FIRST_NAME, model: 'ioat', ats: true, msi: 4 },
+  { bdf: '0000:02:00.0', iommu: SECOND_NAME, model: 'ioat', ats: true, msi: 4 },
 ] as const;
 
 /** What the programs that forward a guest's SMMUv3 to ours ask of GET_HW_INFO, and what stands behind the first of two. */
@@ -24,9 +24,32 @@ const accelerated = (oas: 44 | 48): MachineInput => {
     ],
     functions: [
       { bdf: '0000:01:00.0', iommu: FIRST_NAME, model: 'nvme', ...features },
-      { bdf: '0000:02:00.0', iommu: FIRST_NAME, model: 'ioat', ...features },
+      { bdf: '0000:02:00.0', iommu: FIRST_NAME, model: 'ioat', msi: 4, ...features },
       { bdf: '0000:03:00.0', iommu: FIRST_NAME, model: 'dma-probe', ...features },
       { bdf: '0000:04:00.0', iommu: SECOND_NAME, model: 'nvme', ...features },
+    ],
+  };
+};
+
+/**
+ * Two of the SMMUs of Grace, each with its CMDQV: 64 virtual interfaces with two queues and 16 StreamIDs each, in 0x830000
+ * bytes. The rest of the identity is what VMMs for Grace ask for.
+ */
+const grace = (): MachineInput => {
+  const smmu = { type: 'smmuv3', ssidSize: 20, ril: true } as const;
+  const features = { ats: true, pri: true, pasidBits: 20 };
+  const [first, second] = ['smmu3.0x0000000011000000', 'smmu3.0x0000000012000000'] as const;
+  return {
+    iommus: [
+      { ...smmu, address: '0x11000000', cmdqv: { address: '0x11200000' } },
+      { ...smmu, address: '0x12000000', cmdqv: { address: '0x12200000' } },
+    ],
+    functions: [
+      { bdf: '0000:01:00.0', iommu: first, model: 'nvme', ...features },
+      { bdf: '0000:02:00.0', iommu: first, model: 'ioat', msi: 4, ...features },
+      { bdf: '0000:03:00.0', iommu: first, model: 'dma-probe', ...features },
+      { bdf: '0000:04:00.0', iommu: second, model: 'nvme', ...features },
+      { bdf: '0000:05:00.0', iommu: second, model: 'dma-probe', ...features },
     ],
   };
 };
@@ -50,7 +73,7 @@ export const PRESETS: Readonly<Record<string, Preset>> = {
     summary: 'two SMMUv3 with an NVMe controller (256 MiB in memory) behind each',
     machine: {
       iommus: [FIRST_SMMU, SECOND_SMMU],
-      functions: ONE_EACH.map((fn) => ({ ...fn, model: 'nvme' })),
+      functions: ONE_EACH.map((fn) => ({ ...fn, model: 'nvme', msi: 0 })),
     },
   },
   'two-smmus-nvme-x86': {
@@ -58,7 +81,7 @@ export const PRESETS: Readonly<Record<string, Preset>> = {
       'the same for x86 guests: MSI at 0xfee00000 past the SMMUs, and no window at 0x8000000, where their RAM is',
     machine: {
       iommus: [FIRST_SMMU, SECOND_SMMU].map((smmu) => ({ ...smmu, msiWindow: null })),
-      functions: ONE_EACH.map((fn) => ({ ...fn, model: 'nvme' })),
+      functions: ONE_EACH.map((fn) => ({ ...fn, model: 'nvme', msi: 0 })),
     },
   },
   'accel-oas48': {
@@ -67,14 +90,19 @@ export const PRESETS: Readonly<Record<string, Preset>> = {
     machine: accelerated(48),
   },
   'accel-oas44': { summary: 'the same with 44-bit addresses', machine: accelerated(44) },
+  grace: {
+    summary:
+      'two SMMUv3 with a Tegra241 CMDQV each, as two of those of Grace; NVMe, IOAT and DMA probe with ATS, PRI and PASIDs behind the first, NVMe and DMA probe behind the second',
+    machine: grace(),
+  },
   'one-smmu': {
     summary:
       'one SMMUv3 that tracks dirty pages, with two DMA engines, one of them without ATS, and a DMA probe with ATS and PASIDs',
     machine: {
       iommus: [{ ...FIRST_SMMU, httu: 2 }],
       functions: [
-        { bdf: '0000:01:00.0', iommu: FIRST_NAME, model: 'ioat', ats: true },
-        { bdf: '0000:02:00.0', iommu: FIRST_NAME, model: 'ioat', ats: false },
+        { bdf: '0000:01:00.0', iommu: FIRST_NAME, model: 'ioat', ats: true, msi: 4 },
+        { bdf: '0000:02:00.0', iommu: FIRST_NAME, model: 'ioat', ats: false, msi: 4 },
         { bdf: '0000:03:00.0', iommu: FIRST_NAME, model: 'dma-probe', ats: true, pasidBits: 8 },
       ],
     },

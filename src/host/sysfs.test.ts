@@ -42,6 +42,20 @@ describe('sysfs', () => {
     expect(realpath('/sys/class/vfio-dev/vfio1/device')).toBe(realpath('/sys/bus/pci/devices/0000:02:00.0'));
   });
 
+  it('shows that VFIO and iommufd are there, where programs look for the modules', () => {
+    expect(realpath('/sys/bus/pci/drivers/vfio-pci/module')).toBe('/sys/module/vfio_pci');
+    for (const module of ['vfio', 'vfio_pci', 'vfio_iommu_type1', 'iommufd']) {
+      expect(content(`/sys/module/${module}/initstate`)).toBe('live\n');
+    }
+    expect(machine.sysfs).toContainEqual({ path: '/sys/module', kind: 'dir', merged: true });
+  });
+
+  it('leads from the numbers of a node to its device', () => {
+    expect(realpath('/sys/dev/char/511:1')).toBe(realpath('/sys/class/vfio-dev/vfio1'));
+    expect(realpath('/sys/dev/char/510:0')).toBe(realpath('/sys/class/vfio/0'));
+    expect(machine.ownedRoots).toEqual(expect.arrayContaining(['/sys/dev/char/511:1', '/sys/dev/char/510:0']));
+  });
+
   it('leads from the device to its IOMMU, and back', () => {
     expect(realpath(`${DEVICE}/iommu`).split('/').at(-1)).toBe('smmu3.0x000000002b400000');
     expect(realpath(`${DEVICE}/iommu`)).toBe(realpath('/sys/class/iommu/smmu3.0x000000002b400000'));

@@ -10,7 +10,7 @@ import { PCI_BUS as BUS, VFIO_PCI as DRIVER, type DrivenFunction } from './pci-d
 
 /** Structurally what a server serves. */
 export type SysfsEntry =
-  | { readonly path: string; readonly kind: 'dir' }
+  | { readonly path: string; readonly kind: 'dir'; readonly merged?: boolean }
   | { readonly path: string; readonly kind: 'file'; readonly content: string | Uint8Array; readonly mode?: number }
   | { readonly path: string; readonly kind: 'link'; readonly target: string };
 
@@ -36,6 +36,12 @@ const VIRTUAL_GROUP = '/sys/devices/virtual/vfio';
 const GROUPS = '/sys/kernel/iommu_groups';
 const PLATFORM = '/sys/devices/platform';
 
+/** Where programs (DPDK) look for whether there is VFIO at all, beside modules of the real machine (kvm, for one). */
+const MODULES = '/sys/module';
+const OUR_MODULES = ['iommufd', 'vfio', 'vfio_iommu_type1', 'vfio_pci'];
+/** By number, for programs that have a descriptor and want the device: udevadm info /dev/vfio/0. */
+const CHARACTER_DEVICES = '/sys/dev/char';
+
 /** Lines of `resource` for a function and for a bridge, and flags of a 64-bit memory BAR. */
 const RESOURCES = 13;
 const BRIDGE_RESOURCES = 17;
@@ -46,6 +52,9 @@ export function sysfsEntries(iommus: readonly string[], functions: readonly Sysf
     ...[`${BUS}/devices`, DRIVER, CLASS_IOMMU, CLASS_VFIO, CLASS_GROUP, GROUPS].map(
       (path) => ({ path, kind: 'dir' }) as const,
     ),
+    { path: MODULES, kind: 'dir', merged: true },
+    ...OUR_MODULES.map((name) => file(`${MODULES}/${name}/initstate`, 'live\n')),
+    link(`${DRIVER}/module`, `${MODULES}/vfio_pci`),
     ...iommus.flatMap((name, index) => iommuEntries(name, index)),
     ...portsOf(functions).flatMap(portEntries),
     ...functions.flatMap((fn) => functionEntries(fn, iommus[fn.iommu]!, functions)),
@@ -59,8 +68,13 @@ export function sysfsEntries(iommus: readonly string[], functions: readonly Sysf
  */
 export function sysfsRoots(iommus: readonly string[], functions: readonly SysfsFunction[]): string[] {
   const segments = new Set(functions.map(({ address }) => hostBridge(address)));
-  const classes = [CLASS_IOMMU, CLASS_VFIO, CLASS_GROUP, VIRTUAL_GROUP];
-  return [BUS, ...classes, GROUPS, ...segments, ...iommus.map((_, index) => platformDevice(index))];
+  const classes = [CLASS_IOMMU, CLASS_VFIO, CLASS_GROUP, VIRTUAL_GROUP, MODULES];
+  const numbers = functions.flatMap(({ group, vfio }) => [
+    byNumber(group.node.major, group.node.minor),
+    ...(vfio ? [byNumber(vfio.major, vfio.index)] : []),
+  ]);
+  const platform = [...segments, ...iommus.map((_, index) => platformDevice(index))];
+  return [BUS, ...classes, GROUPS, ...platform, ...new Set(numbers)];
 }
 
 /** What is in sysfs, and what stands in /dev, only while vfio-pci drives a function. */
@@ -68,19 +82,27 @@ export function drivenPaths(of: SysfsFunction): Omit<DrivenFunction, 'device'> {
   const { fn, vfio, group } = of;
   const path = devicePath(of);
   const own = vfio
-    ? [`${path}/vfio-dev`, `${CLASS_VFIO}/vfio${vfio.index}`, `/dev/vfio/devices/vfio${vfio.index}`]
+    ? [
+        `${path}/vfio-dev`,
+        `${CLASS_VFIO}/vfio${vfio.index}`,
+        byNumber(vfio.major, vfio.index),
+        `/dev/vfio/devices/vfio${vfio.index}`,
+      ]
     : [];
   return {
     path,
+    uevent: (driver) => lines(uevent(driver, fn.name, fn.kind.identity)),
     whileDriven: [`${path}/driver`, `${DRIVER}/${fn.name}`, ...own],
     whileGroupDriven: [
       `${VIRTUAL_GROUP}/${group.number}`,
       `${CLASS_GROUP}/${group.number}`,
+      byNumber(group.node.major, group.node.minor),
       `/dev/vfio/${group.number}`,
     ],
   };
 }
 
+const byNumber = (major: number, minor: number): string => `${CHARACTER_DEVICES}/${major}:${minor}`;
 const platformDevice = (index: number): string => `${PLATFORM}/uiommufd.arm-smmu-v3.${index}.auto`;
 const iommuPath = (name: string, index: number): string => `${platformDevice(index)}/iommu/${name}`;
 const hostBridge = ({ segment }: PciAddress): string => `${PLATFORM}/uiommufd.pcie.${segment}`;
@@ -170,6 +192,7 @@ function groupEntries({ group, reserved }: SysfsFunction): SysfsEntry[] {
     file(`${path}/uevent`, `MAJOR=${major}\nMINOR=${minor}\nDEVNAME=vfio/${number}\n`),
     link(`${path}/subsystem`, CLASS_GROUP),
     link(`${CLASS_GROUP}/${number}`, path),
+    link(byNumber(major, minor), path),
   ];
 }
 
@@ -200,11 +223,11 @@ type Identity = Pick<
   'vendorId' | 'deviceId' | 'subsystemVendorId' | 'subsystemId' | 'classCode' | 'revision'
 >;
 
-function uevent(driver: string, slot: string, identity: Identity): string[] {
+function uevent(driver: string | null, slot: string, identity: Identity): string[] {
   const pair = (vendor: number, device: number): string =>
     `${hexDigits(vendor, 4)}:${hexDigits(device, 4)}`.toUpperCase();
   return [
-    `DRIVER=${driver}`,
+    ...(driver ? [`DRIVER=${driver}`] : []),
     `PCI_CLASS=${identity.classCode.toString(16).toUpperCase()}`,
     `PCI_ID=${pair(identity.vendorId, identity.deviceId)}`,
     `PCI_SUBSYS_ID=${pair(identity.subsystemVendorId, identity.subsystemId)}`,
@@ -241,6 +264,7 @@ function vfioEntries(
     link(`${path}/device`, device),
     link(`${path}/subsystem`, CLASS_VFIO),
     link(`${CLASS_VFIO}/${name}`, path),
+    link(byNumber(major, index), path),
   ];
 }
 
@@ -252,6 +276,8 @@ function reservedLine({ start, last, type }: ReservedRegion): string {
 
 const files = (path: string, texts: Readonly<Record<string, string>>): SysfsEntry[] =>
   Object.entries(texts).map(([name, text]) => file(`${path}/${name}`, `${text}\n`));
+
+const lines = (texts: readonly string[]): string => texts.map((text) => `${text}\n`).join('');
 
 const file = (path: string, content: string): SysfsEntry => ({ path, kind: 'file', content });
 

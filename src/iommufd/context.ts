@@ -5,6 +5,7 @@
 import type { Dialect } from '../abi/dialects.ts';
 import { fail } from '../abi/errno.ts';
 import { mayFail } from '../drivers/failure-points.ts';
+import type { DriverDevice } from '../drivers/iommu-driver.ts';
 import type { PinnedMemory } from '../memory/pinned-memory.ts';
 import type { Tracer } from '../trace/events.ts';
 import type { Handler } from './command.ts';
@@ -18,6 +19,7 @@ import { MmapRegions } from './mmap-regions.ts';
 import { ObjectTable } from './objects.ts';
 import { PAGE_BYTES } from './pages.ts';
 import { accountMode, Charge } from './process-account.ts';
+import { Viommu } from './viommu.ts';
 
 /** What an iommufd needs of its machine. */
 export interface IommufdHost {
@@ -39,8 +41,8 @@ export interface IommufdOptions {
   readonly device?: { readonly major: number; readonly minor: number };
   /** Whom pinned memory is accounted to at first: 0 the user (the default), 1 the process, as VFIO does. */
   readonly rlimitMode?: 0 | 1;
-  /** MAP_DMA of type 1 takes mapped registers of devices too, as VFIO's own container does; by default it does not. */
-  readonly mapsRegisters?: boolean;
+  /** Type 1 is as in VFIO's own container where iommufd's differs: MAP_DMA takes mapped registers, GET_INFO knows groups. */
+  readonly isContainer?: boolean;
 }
 
 const MAP_SHARED = 1;
@@ -63,7 +65,9 @@ export class IommufdContext implements OpenFile {
   vfioIoas: Ioas | null;
   /** Whom pinned memory is accounted to: 0 the user, 1 the process. */
   rlimitMode: 0 | 1;
-  readonly mapsRegisters: boolean;
+  readonly isContainer: boolean;
+  /** Those of groups that have it as their container. */
+  readonly containedDevices: Set<DriverDevice>;
   onPollChange: (() => void) | null;
   private holders: number;
 
@@ -74,7 +78,7 @@ export class IommufdContext implements OpenFile {
       path = '/dev/iommu',
       device = { major: 10, minor: 127 },
       rlimitMode = 0,
-      mapsRegisters = false,
+      isContainer = false,
     } = options;
     mayFail('the iommufd');
     this.path = path;
@@ -84,11 +88,12 @@ export class IommufdContext implements OpenFile {
     this.objects = new ObjectTable();
     this.groups = new Map();
     this.messagePages = new MessagePages();
-    this.mmapRegions = new MmapRegions(this);
+    this.mmapRegions = new MmapRegions(this, dialect.behaviour.mmap !== 'viommu-id');
     this.lastCommand = Math.max(...dialect.commands.keys());
     this.vfioIoas = null;
     this.rlimitMode = rlimitMode;
-    this.mapsRegisters = mapsRegisters;
+    this.isContainer = isContainer;
+    this.containedDevices = new Set();
     this.onPollChange = null;
     this.holders = 1;
   }
@@ -116,11 +121,15 @@ export class IommufdContext implements OpenFile {
 
   /** Maps the region of an object. */
   mmap(_caller: ClientProcess, length: bigint, protection: number, flags: number, offset: bigint): Mapping {
-    if (this.dialect.behaviour.mmap === 'none') throw fail('ENODEV', '/dev/iommu cannot be mapped');
+    const { mmap } = this.dialect.behaviour;
+    if (mmap === 'none') throw fail('ENODEV', '/dev/iommu cannot be mapped');
     if (!(flags & MAP_SHARED))
       throw fail('EINVAL', `flags ${hex(flags)}: only a shared mapping of /dev/iommu is possible`);
     if (protection & PROT_EXEC) throw fail('EPERM', 'a mapping of /dev/iommu cannot be executable');
-    return this.mmapRegions.map(offset, (length + PAGE_BYTES - 1n) & -PAGE_BYTES);
+    const bytes = (length + PAGE_BYTES - 1n) & -PAGE_BYTES;
+    if (mmap === 'reported-offset') return this.mmapRegions.map(offset, bytes);
+    const id = Number(BigInt.asUintN(32, offset / PAGE_BYTES));
+    return this.mmapRegions.mapOf(this.objects.get(id, Viommu, 'offset / 4096:'), bytes);
   }
 
   /** How what `caller` maps is accounted for. */

@@ -6,17 +6,18 @@ import type { ClientProcess, OpenFile } from './file.ts';
 const O_CLOEXEC = 0o2000000;
 
 /**
- * Opens a descriptor for `file`. Without `answered` (it writes the descriptor's number to the caller) there is none, and
- * the file is released.
+ * Opens a descriptor for `file`, with O_CLOEXEC unless `flags` are given and lack it. Without `answered` (it writes the
+ * descriptor's number to the caller) there is none, and the file is released.
  */
 export async function openDescriptor(
   caller: ClientProcess,
   file: OpenFile,
   answered: (fd: number) => void,
+  flags = O_CLOEXEC,
 ): Promise<void> {
   try {
     mayFail('a file');
-    const fd = await caller.openFd(file, O_CLOEXEC);
+    const fd = await caller.openFd(file, flags & O_CLOEXEC);
     try {
       answered(fd);
     } catch (error) {

@@ -11,6 +11,7 @@ import {
   ViommuAlloc,
 } from '../abi/iommufd.ts';
 import { IommufdDevice } from './device.ts';
+import type { Attachment } from './group.ts';
 import type { Ioas } from './ioas.ts';
 import { Program } from './testing.ts';
 import { FAKE_TYPE, FakeDevice, FakeIommu, type FakeIommuOptions } from './testing-driver.ts';
@@ -21,13 +22,26 @@ const RELAXABLE = { start: 0x20000n, last: 0x2ffffn, type: 'direct-relaxable' } 
 function setup(options: FakeIommuOptions = {}) {
   const program = new Program();
   const iommu = new FakeIommu(options);
-  const bind = (of = iommu, groupKey?: object) => {
+  const bind = (of = iommu) => {
     const physical = new FakeDevice(of, { reserved: [MSI, RELAXABLE] });
-    return { physical, device: IommufdDevice.bind(program.context, physical, 'vfio', groupKey) };
+    return { physical, device: IommufdDevice.bind(program.context, physical, 'vfio') };
+  };
+  /** Devices of one group. The last one is not bound. */
+  const bindGroup = () => {
+    const members = [1n, 2n, 3n].map((n) => {
+      const region = { ...MSI, start: n << 27n, last: (n << 27n) + 0xf_ffffn };
+      return new FakeDevice(iommu, { reserved: [region] });
+    });
+    const group = { members };
+    const [a, b] = members.map((physical, n) => ({
+      physical,
+      bind: () => IommufdDevice.bind(program.context, physical, `vfio${n}`, group),
+    }));
+    return { members, a: a!.bind(), b: b!.bind() };
   };
   const usable = (ioasId: number) => (program.context.objects.find(ioasId) as Ioas).table.usableRanges().length;
   const destroy = (id: number) => program.err(IOMMU_DESTROY, Destroy, { id });
-  return { program, iommu, bind, usable, destroy, counts: () => program.context.objects.counts() };
+  return { program, iommu, bind, bindGroup, usable, destroy, counts: () => program.context.objects.counts() };
 }
 
 describe('a bound device', () => {
@@ -50,11 +64,11 @@ describe('a bound device', () => {
   it('belongs to one iommufd at a time, and so does its group', () => {
     const { iommu } = setup();
     const [one, two] = [new Program(), new Program()];
-    const group = {};
-    const physical = new FakeDevice(iommu);
+    const [physical, other] = [new FakeDevice(iommu), new FakeDevice(iommu)];
+    const group = { members: [physical, other] };
     const first = IommufdDevice.bind(one.context, physical, 'vfio0', group);
-    expect(() => IommufdDevice.bind(two.context, new FakeDevice(iommu), 'vfio1', group)).toThrow('EPERM');
-    const second = IommufdDevice.bind(one.context, new FakeDevice(iommu), 'vfio1', group);
+    expect(() => IommufdDevice.bind(two.context, other, 'vfio1', group)).toThrow('EPERM');
+    const second = IommufdDevice.bind(one.context, other, 'vfio1', group);
     first.unbind();
     expect(() => IommufdDevice.bind(two.context, physical, 'vfio0', group)).toThrow('EPERM');
     second.unbind();
@@ -221,21 +235,112 @@ describe('replacing', () => {
 
 describe('a group', () => {
   it('is attached to one thing, and moves as a whole', () => {
-    const { program, bind, iommu } = setup();
-    const group = {};
-    const [a, b] = [bind(iommu, group), bind(iommu, group)];
+    const { program, bindGroup, iommu } = setup();
+    const { members, a, b } = bindGroup();
     const ioasId = program.ioas();
-    const [one, two] = [program.hwpt(a.device.id, ioasId), program.hwpt(a.device.id, ioasId)];
-    a.device.attach(one);
-    expect(() => b.device.attach(two)).toThrow('EINVAL');
-    expect(() => b.device.attach(program.ioas())).toThrow('EINVAL');
-    b.device.attach(one);
-    a.device.replace(two);
-    expect(b.device.attached()?.id).toBe(two);
+    const [one, two] = [program.hwpt(a.id, ioasId), program.hwpt(a.id, ioasId)];
+    a.attach(one);
+    expect(() => b.attach(two)).toThrow('EINVAL');
+    expect(() => b.attach(program.ioas())).toThrow('EINVAL');
+    b.attach(one);
+    a.replace(two);
+    expect(b.attached()?.id).toBe(two);
     iommu.failAt('attach', fail('EIO', 'broken'), 1);
-    expect(() => a.device.replace(one)).toThrow('EIO');
-    expect(a.physical.attached.get(0)).toBe(b.physical.attached.get(0));
-    expect(a.device.attached()?.id).toBe(two);
+    expect(() => a.replace(one)).toThrow('EIO');
+    expect(new Set(members.map(({ attached }) => attached.get(0))).size).toBe(1);
+    expect(a.attached()?.id).toBe(two);
+  });
+
+  it('is attached with the first of its devices, the others too, bound or not, and blocked with the last', () => {
+    const { program, bindGroup } = setup();
+    const { members, a, b } = bindGroup();
+    const ioasId = program.ioas();
+    program.map(ioasId, 0x5000n, 0x1000n);
+    const translating = () => members.map((member) => member.dma(0x5000n) !== null);
+    a.attach(ioasId);
+    expect([translating(), b.attached()]).toEqual([[true, true, true], null]);
+    b.attach(ioasId);
+    a.detach();
+    expect([translating(), a.attached()]).toEqual([[true, true, true], null]);
+    b.detach();
+    expect(translating()).toEqual([false, false, false]);
+  });
+
+  it('is attached by PASID in the same way', () => {
+    const { program, bindGroup } = setup();
+    const { members, a, b } = bindGroup();
+    const ioasId = program.ioas();
+    const hwpt = program.hwpt(a.id, ioasId, PASID);
+    program.map(ioasId, 0x5000n, 0x1000n);
+    const translating = () => members.map((member) => member.dma(0x5000n, 5) !== null);
+    a.attach(hwpt, 5);
+    expect(translating()).toEqual([true, true, true]);
+    b.attach(hwpt, 5);
+    a.detach(5);
+    b.detach(5);
+    expect(translating()).toEqual([false, false, false]);
+  });
+
+  it('stays blocked as a whole when one of its devices cannot be attached', () => {
+    const { program, bindGroup, iommu, counts, usable } = setup();
+    const { members, a } = bindGroup();
+    const ioasId = program.ioas();
+    iommu.failAt('attach', fail('ENOENT', 'no vDEVICE'), 2);
+    expect(() => a.attach(ioasId)).toThrow('ENOENT');
+    expect(members.map(({ attached }) => attached.size)).toEqual([0, 0, 0]);
+    expect([counts(), usable(ioasId)]).toEqual([{ device: 2, ioas: 1 }, 1]);
+  });
+
+  it('asks its IOMMU once, not again for the second device', () => {
+    const { program, bindGroup, iommu } = setup();
+    const { a, b } = bindGroup();
+    const hwptId = program.hwpt(a.id, program.ioas());
+    a.attach(hwptId);
+    iommu.failAt('attach', fail('EIO', 'broken'));
+    expect(b.attach(hwptId)).toBe(hwptId);
+  });
+
+  it('keeps the IOVAs free that those of its devices reserve which are attached themselves', () => {
+    const { program, bindGroup, usable } = setup();
+    const { a, b } = bindGroup();
+    const [one, two] = [program.ioas(), program.ioas()];
+    a.attach(one);
+    program.map(one, 2n << 27n, 0x1000n);
+    expect(usable(one)).toBe(2);
+    expect(() => b.attach(one)).toThrow('EADDRINUSE');
+    program.map(two, 2n << 27n, 0x1000n);
+    a.replace(two);
+    expect([usable(one), usable(two)]).toEqual([1, 2]);
+  });
+
+  it('lets a device send messages that was not attached itself', () => {
+    const { program, bindGroup } = setup();
+    const { members, a, b } = bindGroup();
+    expect(() => b.mapMessagePage(0x809_0000)).toThrow('ENOSPC');
+    a.attach(program.ioas());
+    const iova = b.mapMessagePage(0x809_0000)!;
+    expect(members[1]!.dma(iova)).toBe(0x809_0000);
+    a.replace(program.ioas());
+    expect(members[1]!.dma(iova)).toBe(0x809_0000);
+  });
+
+  it('has its page requests reported in the name of the device that attached it', () => {
+    const { program, bindGroup } = setup();
+    const { members, a, b } = bindGroup();
+    const answers: number[] = [];
+    const request = { flags: 2, pasid: 0, group: 1, permissions: 1, address: 0n };
+    const report = () => members[2]!.pageRequests!.report(request, (code) => answers.push(code));
+    report();
+    expect(answers).toEqual([1]);
+    const pushed: unknown[] = [];
+    b.attach(program.hwpt(b.id, program.ioas()));
+    const queue = { push: ({ attachment }: { attachment: Attachment }) => pushed.push(attachment.spokesman) };
+    Object.assign(b.attached()!, { faultQueue: queue });
+    report();
+    a.attach(b.attached()!.id);
+    b.detach();
+    report();
+    expect([pushed, answers]).toEqual([[b, a], [1]]);
   });
 });
 

@@ -4,11 +4,10 @@
  */
 import { Errno, fail } from '../abi/errno.ts';
 import { mayFail } from '../drivers/failure-points.ts';
-import type { DriverDevice, PageRequest } from '../drivers/iommu-driver.ts';
+import type { DriverDevice } from '../drivers/iommu-driver.ts';
 import { allOrNothing } from './all-or-nothing.ts';
 import type { IommufdContext } from './context.ts';
-import { reportPageRequest } from './fault-queue.ts';
-import { claimDma, DeviceGroup, NO_PASID, releaseDma } from './group.ts';
+import { type Attachment, claimDma, DeviceGroup, groupOfOne, type IommuGroup, NO_PASID, releaseDma } from './group.ts';
 import { type Hwpt, HwptNested } from './hwpt-nested.ts';
 import { HwptPaging } from './hwpt-paging.ts';
 import { Ioas } from './ioas.ts';
@@ -23,8 +22,6 @@ export class IommufdDevice extends IommufdObject {
   readonly owner: string;
   /** What vIOMMUs know it by: one, or in some releases any number. */
   readonly virtualIds: Set<VirtualId>;
-  /** Those of groups whose last one has not come yet. */
-  pageRequests: PageRequest[];
   private readonly holdsContext: boolean;
 
   constructor(
@@ -40,36 +37,29 @@ export class IommufdDevice extends IommufdObject {
     this.owner = owner;
     this.group = group;
     this.virtualIds = new Set();
-    this.pageRequests = [];
     this.holdsContext = holdsContext;
   }
 
   /**
    * Binds a device to an iommufd, which then stays until unbind(). EINVAL when the device's DMA does not snoop caches,
    * EPERM when another iommufd has a device of its group.
-   * @param groupKey the same for all devices that no IOMMU can tell apart; by default the device is alone
+   * @param iommuGroup all devices that no IOMMU can tell from this one; by default it is alone
    * @param holdsContext false when it is an object of the iommufd that binds: the iommufd then ends without unbind()
    */
   static override bind(
     context: IommufdContext,
     physical: DriverDevice,
     owner: string,
-    groupKey: object = physical,
+    iommuGroup: IommuGroup = groupOfOne(physical),
     holdsContext = true,
   ): IommufdDevice {
     if (!physical.cacheCoherent) throw fail('EINVAL', `DMA of ${owner} is not cache coherent`);
     mayFail('a group');
-    claimDma(groupKey, context, owner);
-    const group = DeviceGroup.of(context.groups, groupKey);
+    claimDma(iommuGroup, context, owner);
+    const group = DeviceGroup.of(context.groups, iommuGroup);
     const device = new IommufdDevice(context, physical, owner, group, holdsContext);
     context.objects.reserve(device);
     context.objects.publish(device);
-    physical.pageRequests = {
-      report: (request, respond) => reportPageRequest(device, request, respond),
-      discardPartial: () => {
-        device.pageRequests = [];
-      },
-    };
     if (holdsContext) context.hold();
     return use(device);
   }
@@ -90,7 +80,6 @@ export class IommufdDevice extends IommufdObject {
   }
 
   destroy(): void {
-    this.physical.pageRequests = null;
     this.group.leave();
     releaseDma(this.group.key);
   }
@@ -120,27 +109,26 @@ export class IommufdDevice extends IommufdObject {
   }
 
   /**
-   * From now on the device can write messages to the page at `physical`, whatever it is attached to. ENOSPC when it is
-   * not attached to anything, as the MSI core of kernels says then; ENOMEM.
+   * From now on the device can write messages to the page at `physical`, whatever its group is attached to. ENOSPC when
+   * that is nothing, as the MSI core of kernels says then; ENOMEM.
    * @returns the page's address for the device, or null when its messages are not translated
    */
   mapMessagePage(physical: number): bigint | null {
     const window = this.physical.reservedRegions().find(({ type }) => type === 'software-msi');
     if (!window) return null;
-    const hwpt = this.attached();
+    const hwpt = this.group.attachments.get(NO_PASID)?.hwpt;
     if (!hwpt) throw fail('ENOSPC', `DMA of ${this.owner} is blocked: nothing can map a page for its messages`);
     const page = this.context.messagePages.place(physical, window.start);
-    hwpt.paging.mapMessagePage(page);
-    this.group.messagePages.add(page);
+    this.group.mapMessagePage(hwpt, page);
     return page.iova;
   }
 
-  /** Blocks DMA. Does nothing when not attached. */
+  /** Blocks DMA, unless others of its group are attached. Does nothing when not attached. */
   detach(pasid = NO_PASID): void {
     if (this.leave(pasid)) unuse(this);
   }
 
-  /** What it is attached to, or null. */
+  /** What it was attached to itself, or null. */
   attached(pasid = NO_PASID): Hwpt | null {
     const attachment = this.group.attachments.get(pasid);
     return attachment?.devices.has(this) ? attachment.hwpt : null;
@@ -205,9 +193,16 @@ export class IommufdDevice extends IommufdObject {
       throw fail('EINVAL', `the group of ${this.owner} is attached to HWPT ${present.hwpt.id}, not ${hwpt.id}`);
     }
     mayFail('an attachment');
-    this.translateBy(hwpt, pasid, pasid === NO_PASID);
+    this.reserve(hwpt, pasid);
+    try {
+      // The second device of a group finds itself attached already.
+      if (!present) this.group.translateBy(hwpt, null, pasid);
+    } catch (error) {
+      this.unreserve(hwpt, pasid);
+      throw error;
+    }
     if (present) present.devices.add(this);
-    else attachments.set(pasid, { hwpt, devices: new Set([this]) });
+    else attachments.set(pasid, { hwpt, devices: new Set([this]), spokesman: this });
     use(hwpt);
   }
 
@@ -217,61 +212,55 @@ export class IommufdDevice extends IommufdObject {
     const old = attachment.hwpt;
     if (hwpt === old) return;
     mayFail('an attachment');
-    // Reserved IOVAs move with the devices of the group, unless the IOAS stays.
-    const moves = pasid === NO_PASID && hwpt.paging.ioas !== old.paging.ioas;
-    allOrNothing(
-      attachment.devices,
-      (device) => device.translateBy(hwpt, pasid, moves),
-      (device) => {
-        device.physical.attach(old.domain, pasid);
-        if (moves) device.unreserve(hwpt);
-      },
-    );
+    // Reserved IOVAs move with the devices that are attached, unless the IOAS stays.
+    const moving = hwpt.paging.ioas === old.paging.ioas ? [] : attachment.devices;
+    const leaveNew = (device: IommufdDevice): void => device.unreserve(hwpt, pasid);
+    allOrNothing(moving, (device) => device.reserve(hwpt, pasid), leaveNew);
+    try {
+      this.group.translateBy(hwpt, old, pasid);
+    } catch (error) {
+      for (const device of moving) leaveNew(device);
+      throw error;
+    }
+    for (const device of moving) device.unreserve(old, pasid);
+    this.move(attachment, hwpt);
+  }
+
+  private move(attachment: Attachment, hwpt: Hwpt): void {
+    const old = attachment.hwpt;
     old.faultQueue?.abandon(attachment);
     attachment.hwpt = hwpt;
-    for (const device of attachment.devices) {
-      if (moves) device.unreserve(old);
+    attachment.spokesman = this;
+    for (const _ of attachment.devices) {
       use(hwpt);
       this.put(old);
-      device.forgetPartialGroups();
     }
+    this.group.forgetPartialRequests();
   }
 
   /** @returns whether it was attached */
   private leave(pasid: number): boolean {
-    const attachment = this.group.attachments.get(pasid);
+    const { group } = this;
+    const attachment = group.attachments.get(pasid);
     if (!attachment?.devices.delete(this)) return false;
-    this.physical.attach(null, pasid);
-    if (attachment.devices.size === 0) {
-      this.group.attachments.delete(pasid);
+    const [other] = attachment.devices;
+    if (other) {
+      // Kernels go on in the name of the one that has left.
+      if (attachment.spokesman === this) attachment.spokesman = other;
+    } else {
+      group.block(pasid);
+      group.attachments.delete(pasid);
       attachment.hwpt.faultQueue?.abandon(attachment);
+      group.forgetPartialRequests();
     }
-    this.forgetPartialGroups();
-    if (pasid === NO_PASID) this.unreserve(attachment.hwpt);
+    this.unreserve(attachment.hwpt, pasid);
     this.put(attachment.hwpt);
     return true;
   }
 
-  /** When nothing is left that has its page requests answered, those whose group is not complete are forgotten. */
-  private forgetPartialGroups(): void {
-    for (const { devices, hwpt } of this.group.attachments.values()) if (devices.has(this) && hwpt.faultQueue) return;
-    this.pageRequests = [];
-  }
-
-  private translateBy(hwpt: Hwpt, pasid: number, reserve: boolean): void {
-    if (reserve) this.reserve(hwpt);
-    try {
-      if (pasid === NO_PASID) for (const page of this.group.messagePages) hwpt.paging.mapMessagePage(page);
-      this.group.checkPasid(hwpt, pasid);
-      this.physical.attach(hwpt.domain, pasid);
-    } catch (error) {
-      if (reserve) this.unreserve(hwpt);
-      throw error;
-    }
-  }
-
   /** Keeps IOVAs that the device itself uses (its MSI window) out of the IOAS beneath `hwpt`: EADDRINUSE when they are. */
-  private reserve(hwpt: Hwpt): void {
+  private reserve(hwpt: Hwpt, pasid: number): void {
+    if (pasid !== NO_PASID) return;
     const { table } = hwpt.paging.ioas;
     try {
       for (const { start, last, type } of this.physical.reservedRegions()) {
@@ -283,10 +272,9 @@ export class IommufdDevice extends IommufdObject {
     }
   }
 
-  private unreserve(hwpt: Hwpt): void {
-    hwpt.paging.ioas.table.unreserve(this.physical);
+  private unreserve(hwpt: Hwpt, pasid: number): void {
+    if (pasid === NO_PASID) hwpt.paging.ioas.table.unreserve(this.physical);
   }
-
   /** Ends an attachment's use of `hwpt`, and an automatic one with its last. */
   private put(hwpt: Hwpt): void {
     unuse(hwpt);

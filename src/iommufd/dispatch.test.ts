@@ -6,7 +6,6 @@ import type { IoctlEvent } from '../trace/events.ts';
 import { IommufdDevice } from './device.ts';
 import { errnoName, errnoOf, Program, RecordingTracer } from './testing.ts';
 import { FakeDevice, FakeIommu } from './testing-driver.ts';
-import { UNSUPPORTED_COMMANDS } from './unsupported.ts';
 
 const EVERY = [...dialect('linux-7.1').commands.values()];
 
@@ -107,15 +106,6 @@ describe('an ioctl', () => {
     program.process.memory.write(program.scratch, destroy.bytes);
     program.process.memory.protect(program.scratch, 4096);
     expect(program.context.ioctl(program.process, IOMMU_DESTROY, BigInt(program.scratch))).toBe(0);
-  });
-
-  it('that is known but not supported is EOPNOTSUPP', () => {
-    const program = new Program();
-    for (const name of Object.keys(UNSUPPORTED_COMMANDS)) {
-      const command = EVERY.find((c) => c.name === name);
-      if (command)
-        expect([name, raw(program, command.command, sized(command.size, command.size))]).toEqual([name, 'EOPNOTSUPP']);
-    }
   });
 });
 

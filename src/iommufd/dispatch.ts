@@ -20,7 +20,6 @@ import { ioasAlloc, ioasAllowIovas, ioasCopy, ioasIovaRanges, ioasMap, ioasUnmap
 import { ioasMapFile } from './map-file.ts';
 import { option } from './option.ts';
 import { traced, tracedIoctl } from './traced.ts';
-import { UNSUPPORTED_COMMANDS, unsupported } from './unsupported.ts';
 import { copyStruct, readUser } from './user-memory.ts';
 import { vdeviceAlloc, viommuSetVdevId, viommuUnsetVdevId } from './vdevice.ts';
 import { veventqAlloc } from './veventq.ts';
@@ -28,6 +27,7 @@ import { type1Ioctl } from './vfio-compat/type1.ts';
 import { vfioIoas } from './vfio-ioas.ts';
 import { viommuAlloc } from './viommu.ts';
 import { virqAlloc } from './virq.ts';
+import { vqueueAlloc } from './vqueue.ts';
 
 /** By name and not by number: numbers mean different commands in different dialects. */
 const HANDLERS: Readonly<Record<string, Handler>> = {
@@ -55,7 +55,7 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   IOMMU_VIOMMU_SET_VDEV_ID: viommuSetVdevId,
   IOMMU_VIOMMU_UNSET_VDEV_ID: viommuUnsetVdevId,
   IOMMU_VIRQ_ALLOC: virqAlloc,
-  ...Object.fromEntries(Object.entries(UNSUPPORTED_COMMANDS).map(([name, reason]) => [name, unsupported(reason)])),
+  IOMMU_VQUEUE_ALLOC: vqueueAlloc,
 };
 
 /** Number of the struct's bytes that are told before anything about it is known: its size. */

@@ -1,62 +1,83 @@
 /**
- * dma-buf: physically contiguous memory of a device behind a descriptor. Whoever exports it can take it back at any time:
- * it then leaves every domain at once, and those who mapped it never get it again, though others may after a restore.
+ * dma-buf: memory of a device behind a descriptor. Whoever exports it can take it back at any time: it then leaves every
+ * domain at once, and those who mapped it never get it again, though others may after a restore.
  */
 import { fail } from '../abi/errno.ts';
-import { ownPages, type PageSource } from '../memory/process-memory.ts';
+import type { PinnedMemory } from '../memory/pinned-memory.ts';
+import type { PageSource } from '../memory/process-memory.ts';
 import { type OpenFile, POLLIN, POLLOUT } from './file.ts';
-import type { Pages } from './pages.ts';
+import { hex } from './format.ts';
+import { type Pages, type Piece, pieceOf } from './pages.ts';
 
-/** Addresses are offsets into it. */
-export class DmaBuf implements PageSource {
-  readonly name: string;
-  private readonly bytes: Uint8Array;
-  private revoked: boolean;
-  private importers: Set<Pages>;
+export interface DmaBufOptions {
+  /** Bytes: a multiple of a page. */
+  readonly length: number;
+  /** Its memory at addresses from 0; null when that is several pieces, which an iommufd does not take. */
+  readonly memory: PageSource | null;
+  /** It is taken back from the start. */
+  readonly revoked?: boolean;
+  /** Its descriptor is closed, and nothing maps it any more. */
+  readonly ended?: () => void;
+}
 
-  /** @param length a multiple of a page */
-  constructor(length: number) {
-    this.name = 'dma-buf';
-    this.bytes = new Uint8Array(length);
-    this.revoked = false;
+export class DmaBuf {
+  readonly length: number;
+  readonly memory: PageSource | null;
+  private readonly ended: (() => void) | null;
+  private taken: boolean;
+  private closed: boolean;
+  /** What was made of it, taken back or not. */
+  private readonly importers: Set<Pages>;
+
+  constructor({ length, memory, revoked = false, ended }: DmaBufOptions) {
+    this.length = length;
+    this.memory = memory;
+    this.ended = ended ?? null;
+    this.taken = revoked;
+    this.closed = false;
     this.importers = new Set();
   }
 
-  get length(): number {
-    return this.bytes.length;
+  get revoked(): boolean {
+    return this.taken;
   }
 
-  /** `pages` of it are mapped from now on. ENODEV while it is taken back. */
-  import(pages: Pages): void {
-    if (this.revoked) throw fail('ENODEV', 'the dma-buf is taken back by its exporter');
-    this.importers.add(pages);
+  /**
+   * [start, start + length) of it, to be mapped. EINVAL when it has not so much, ENODEV while it is taken back,
+   * EOPNOTSUPP when it is several pieces.
+   */
+  piece(pinned: PinnedMemory, start: bigint, length: bigint, writable: boolean): Piece {
+    if (start + length > BigInt(this.length)) {
+      const part = `start ${hex(start)} + length ${hex(length)}`;
+      throw fail('EINVAL', `${part} is beyond the ${hex(this.length)} of the dma-buf`);
+    }
+    if (this.taken) throw fail('ENODEV', 'the dma-buf is taken back by its exporter');
+    if (!this.memory) throw fail('EOPNOTSUPP', 'the dma-buf has several ranges, and an iommufd takes one');
+    const left = (pages: Pages): void => this.left(pages);
+    const piece = pieceOf({ pinned, kind: 'dma-buf', source: this.memory, writable, ended: left }, start, length);
+    this.importers.add(piece.pages);
+    return piece;
   }
 
   /** Takes it back, or (`revoked` false) lets it be mapped again. Either way, who has it now loses it. */
   setRevoked(revoked: boolean): void {
-    this.revoked = revoked;
+    this.taken = revoked;
     for (const pages of this.importers) pages.revoke();
-    this.importers.clear();
   }
 
-  read(address: number, into: Uint8Array): boolean {
-    if (!this.has(address, into.length)) return false;
-    into.set(this.bytes.subarray(address, address + into.length));
-    return true;
+  /** Its descriptor is closed: what is mapped stays. */
+  close(): void {
+    this.closed = true;
+    this.endIfUnused();
   }
 
-  write(address: number, from: Uint8Array): boolean {
-    if (!this.has(address, from.length)) return false;
-    this.bytes.set(from, address);
-    return true;
+  private left(pages: Pages): void {
+    this.importers.delete(pages);
+    this.endIfUnused();
   }
 
-  resolve(address: number, length: number) {
-    return this.has(address, length) ? ownPages(this, address, length) : null;
-  }
-
-  private has(address: number, length: number): boolean {
-    return address + length <= this.bytes.length;
+  private endIfUnused(): void {
+    if (this.closed && this.importers.size === 0) this.ended?.();
   }
 }
 
@@ -94,6 +115,7 @@ export class DmaBufFile implements OpenFile {
     throw fail('EINVAL', 'this dma-buf cannot be mapped by programs');
   }
 
-  /** Mappings of it stay. */
-  release(): void {}
+  release(): void {
+    this.buffer.close();
+  }
 }

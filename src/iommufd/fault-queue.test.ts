@@ -12,8 +12,9 @@ import {
 import { MOCK_FLAGS_DEVICE_PASID } from '../abi/iommufd-test.ts';
 import type { PageRequest } from '../drivers/iommu-driver.ts';
 import { IommufdDevice } from './device.ts';
-import { MOST_GROUPS, MOST_PARTIAL, reportPageRequest } from './fault-queue.ts';
+import { MOST_GROUPS } from './fault-queue.ts';
 import { POLLIN, POLLOUT } from './file.ts';
+import { MOST_PARTIAL, type PageRequests } from './page-requests.ts';
 import { MockProgram } from './test-command/testing.ts';
 
 const FAULT_ID_VALID = 4;
@@ -31,9 +32,10 @@ async function setup(hwptFlags = 0) {
   const { outHwptId: hwptId } = program.ok(IOMMU_HWPT_ALLOC, HwptAlloc, alloc);
   const { idevId, stdevId } = program.device(hwptId, MOCK_FLAGS_DEVICE_PASID);
   const device = program.context.objects.get(idevId, IommufdDevice, 'id');
+  const requests = device.physical.pageRequests as PageRequests;
   const answers: [number, number][] = [];
   const request = (group: number, more: Partial<PageRequest> = {}) =>
-    reportPageRequest(device, { flags: LAST, pasid: 0, group, permissions: 3, address: 0x1234000n, ...more }, (code) =>
+    requests.report({ flags: LAST, pasid: 0, group, permissions: 3, address: 0x1234000n, ...more }, (code) =>
       answers.push([group, code]),
     );
   const file = program.process.fileOf(fd)!;
@@ -49,7 +51,7 @@ async function setup(hwptFlags = 0) {
     return program.write(fd, Uint8Array.from(bytes.flatMap((each) => [...each])));
   };
   const destroy = (id: number) => program.err(IOMMU_DESTROY, Destroy, { id });
-  return { program, faultId, fd, file, hwptId, device, stdevId, request, answers, read, answer, destroy };
+  return { program, faultId, fd, file, hwptId, device, stdevId, requests, request, answers, read, answer, destroy };
 }
 
 describe('FAULT_QUEUE_ALLOC', () => {
@@ -144,9 +146,9 @@ describe('a page request', () => {
   });
 
   it('is lost when too many wait for the last one of their group', async () => {
-    const { device, request } = await setup();
+    const { requests, request } = await setup();
     for (let i = 0; i < MOST_PARTIAL + 3; i++) request(7, { flags: 0 });
-    expect(device.pageRequests.length).toBe(MOST_PARTIAL);
+    expect(requests.waiting).toBe(MOST_PARTIAL);
   });
 
   it('reads and writes whole records only: ESPIPE', async () => {

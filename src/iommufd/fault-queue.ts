@@ -7,8 +7,6 @@ import {
   FaultAlloc,
   HwptPageResponse,
   HwptPgfault,
-  IOMMU_PGFAULT_FLAGS_LAST_PAGE,
-  IOMMU_PGFAULT_FLAGS_PASID_VALID,
   IOMMUFD_PAGE_RESP_INVALID,
   IOMMUFD_PAGE_RESP_SUCCESS,
 } from '../abi/iommufd.ts';
@@ -16,24 +14,21 @@ import type { PageRequest, Respond } from '../drivers/iommu-driver.ts';
 import type { Command } from './command.ts';
 import type { IommufdContext } from './context.ts';
 import { openDescriptor } from './descriptor.ts';
-import type { IommufdDevice } from './device.ts';
 import { EventFile, type EventSource } from './event-file.ts';
 import type { ClientProcess } from './file.ts';
 import { hex } from './format.ts';
-import { type Attachment, NO_PASID } from './group.ts';
+import type { Attachment } from './group.ts';
 import { IommufdObject, unuse, use } from './objects.ts';
 import { readUser, writeUser } from './user-memory.ts';
 
 interface Group {
-  readonly device: IommufdDevice;
   readonly attachment: Attachment;
   readonly requests: readonly PageRequest[];
   readonly respond: Respond;
 }
 
-/** Memory is not without end: groups beyond these are answered INVALID, requests of incomplete ones are lost. */
+/** Memory is not without end: groups beyond these are answered INVALID. */
 export const MOST_GROUPS = 2 ** 16;
-export const MOST_PARTIAL = 2 ** 10;
 
 export class FaultQueue extends IommufdObject implements EventSource {
   private readonly context: IommufdContext;
@@ -79,12 +74,12 @@ export class FaultQueue extends IommufdObject implements EventSource {
     let taken = 0;
     try {
       for (const group of this.pending) {
-        const { requests, device } = group;
+        const { requests, attachment } = group;
         if (requests.length * HwptPgfault.size > count - done) break;
         const cookie = this.freeCookie();
         for (const [i, request] of requests.entries()) {
           const to = address + BigInt(done + i * HwptPgfault.size);
-          writeUser(caller.memory, to, record(device.id, request, cookie));
+          writeUser(caller.memory, to, record(attachment.spokesman.id, request, cookie));
         }
         this.delivered.set(cookie, group);
         done += requests.length * HwptPgfault.size;
@@ -186,32 +181,6 @@ function record(device: number, request: PageRequest, cookie: number): Uint8Arra
   r.addr = request.address;
   r.cookie = cookie;
   return r.bytes;
-}
-
-/**
- * Takes a page request of `device`. Those of a group wait for the last one; then the group goes to the fault queue of the
- * HWPT that the device (or PASID) is attached to. Without one it is answered INVALID.
- */
-export function reportPageRequest(device: IommufdDevice, request: PageRequest, respond: Respond): void {
-  const { pageRequests } = device;
-  if (!(request.flags & IOMMU_PGFAULT_FLAGS_LAST_PAGE)) {
-    if (pageRequests.length < MOST_PARTIAL) pageRequests.push(request);
-    return;
-  }
-  const requests = [...pageRequests.filter(({ group }) => group === request.group), request];
-  device.pageRequests = pageRequests.filter(({ group }) => group !== request.group);
-  const attachment = handlerOf(device, request);
-  const queue = attachment?.hwpt.faultQueue;
-  if (attachment && queue) queue.push({ device, attachment, requests, respond });
-  else respond(IOMMUFD_PAGE_RESP_INVALID);
-}
-
-/** A PASID that is not attached itself belongs to the program's own stage 1, when the device has one. */
-function handlerOf(device: IommufdDevice, request: PageRequest): Attachment | null {
-  const { attachments } = device.group;
-  const alone = attachments.get(NO_PASID);
-  if (!(request.flags & IOMMU_PGFAULT_FLAGS_PASID_VALID)) return alone ?? null;
-  return attachments.get(request.pasid) ?? (alone?.hwpt.kind === 'hwpt-nested' ? alone : null);
 }
 
 /** IOMMU_FAULT_QUEUE_ALLOC */

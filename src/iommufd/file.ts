@@ -3,7 +3,7 @@
  * ask of the process that calls. The server implements ClientProcess; tests and the browser have in-process ones.
  */
 import type { FailurePoints } from '../drivers/failure-points.ts';
-import type { MappableRegion } from '../drivers/iommu-driver.ts';
+import type { MappableMemory } from '../drivers/iommu-driver.ts';
 import type { PageSource, ProcessMemory } from '../memory/process-memory.ts';
 import type { ProcessAccount } from './process-account.ts';
 
@@ -54,15 +54,19 @@ export interface MappedRegisters {
 
 /** Pages of ours that programs map. One for all mappings of the same region. */
 export interface Mapping {
-  /** Whoever serves the mapping puts memory that it shares with the program in place of the region's bytes. */
-  readonly region: MappableRegion;
-  /** Instead of memory: whoever serves it has every access of the program done by these, before the program goes on. */
-  readonly registers?: MappedRegisters;
+  /**
+   * Memory: whoever serves the mapping puts memory that it shares with the program in place of the bytes. Or registers: it
+   * has every access of the program done by these, before the program goes on.
+   */
+  readonly pages: MappableMemory | MappedRegisters;
   /** Set by the server: whether a process has it mapped, or is about to. null counts as yes. */
   inUse: (() => boolean) | null;
   /** No process has it mapped any more: called when that is noticed, once or more. */
   ended(): void;
 }
+
+/** The registers that are mapped; null: it is memory. */
+export const mappedRegisters = ({ pages }: Mapping): MappedRegisters | null => ('load' in pages ? pages : null);
 
 /** An open file description of ours. All methods throw Errno to refuse. */
 export interface OpenFile {

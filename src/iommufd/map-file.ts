@@ -27,28 +27,9 @@ function filePiece(command: Command, fd: number, start: bigint, length: bigint, 
   const { pinned } = context.host;
   const ours = caller.fileOf(fd);
   if (ours instanceof DmaBufFile && context.dialect.behaviour.mapFileDmabuf) {
-    return dmaBufPiece(command, ours, start, length, writable);
+    return ours.buffer.piece(pinned, start, length, writable);
   }
   const source = caller.memoryFile(fd);
   if (!source) throw fail('EBADF', `fd ${fd} is not open`);
   return pieceOf({ pinned, kind: 'file', source, writable, charge: context.charge(caller) }, start, length);
-}
-
-function dmaBufPiece(
-  command: Command,
-  { buffer }: DmaBufFile,
-  start: bigint,
-  length: bigint,
-  writable: boolean,
-): Piece {
-  if (start + length > BigInt(buffer.length)) {
-    throw fail(
-      'EINVAL',
-      `start ${hex(start)} + length ${hex(length)} is beyond the ${hex(buffer.length)} of the dma-buf`,
-    );
-  }
-  const { pinned } = command.context.host;
-  const piece = pieceOf({ pinned, kind: 'dma-buf', source: buffer, writable }, start, length);
-  buffer.import(piece.pages);
-  return piece;
 }

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { Destroy, IOMMU_DESTROY, IOMMU_VIOMMU_ALLOC, ViommuAlloc } from '../abi/iommufd.ts';
 import { IOMMU_VIOMMU_TYPE_SELFTEST, ViommuSelftest } from '../abi/iommufd-test.ts';
-import type { Mapping } from './file.ts';
+import type { MappableMemory } from '../drivers/iommu-driver.ts';
+import type { MmioDevice } from '../hardware/iommu.ts';
+import { type Mapping, mappedRegisters } from './file.ts';
 import { Ioas } from './ioas.ts';
 import { MmapRegions } from './mmap-regions.ts';
 import { MockProgram } from './test-command/testing.ts';
@@ -25,7 +27,7 @@ describe('regions for mmap', () => {
     const regions = new MmapRegions(holder);
     const a = region(2);
     regions.place(a, owner);
-    expect(regions.map(0x1000n, 0x2000n).region).toBe(a);
+    expect(regions.map(0x1000n, 0x2000n).pages).toBe(a);
     for (const [offset, length] of [
       [0x2000n, 0x1000n],
       [0x1000n, 0x1000n],
@@ -34,6 +36,57 @@ describe('regions for mmap', () => {
     ] as const) {
       expect(() => regions.map(offset, length)).toThrow('ENXIO');
     }
+  });
+});
+
+/** Registers that remember what was written: 64 KiB of them, from `start` on of a larger block. */
+function registersAt(start: number) {
+  const written = new Map<number, number>();
+  const mmio: MmioDevice = {
+    readRegister: (offset) => written.get(offset) ?? 0,
+    writeRegister: (offset, _size, value) => void written.set(offset, value),
+  };
+  return { written, registers: { mmio, offset: start, length: 0x10000 } };
+}
+
+describe('a region of registers', () => {
+  it('has each access done by the registers, word by word, at their offset in the block', () => {
+    const regions = new MmapRegions(holder);
+    const { written, registers } = registersAt(0x50000);
+    const mapped = mappedRegisters(regions.map(regions.place(registers, owner), 0x10000n))!;
+    mapped.store(0x80, Uint8Array.of(1, 0, 0, 0, 2, 0, 0, 0));
+    expect([...written]).toEqual([
+      [0x50080, 1],
+      [0x50084, 2],
+    ]);
+    const bytes = new Uint8Array(4);
+    mapped.load(0x84, bytes);
+    expect([mapped.length, ...bytes]).toEqual([0x10000, 2, 0, 0, 0]);
+  });
+
+  it('is one for all who map it, and keeps its owner until nobody does', () => {
+    const regions = new MmapRegions(holder);
+    const owner = new Ioas();
+    const offset = regions.place(registersAt(0).registers, owner);
+    const mapping = regions.map(offset, 0x10000n);
+    expect([regions.map(offset, 0x10000n) === mapping, owner.users]).toEqual([true, 1]);
+    mapping.inUse = () => false;
+    regions.sweep();
+    expect(owner.users).toBe(0);
+  });
+
+  it('in viommu-v2 is mapped by its owner, up to its length, and the owner may go', () => {
+    const regions = new MmapRegions(holder, false);
+    const owner = new Ioas();
+    const { registers } = registersAt(0);
+    regions.place(registers, owner);
+    const mapping = regions.mapOf(owner, 0x1000n);
+    expect([regions.mapOf(owner, 0x10000n) === mapping, owner.users]).toEqual([true, 0]);
+    expect(() => regions.mapOf(owner, 0x11000n)).toThrow('EINVAL');
+    expect(() => regions.mapOf(new Ioas(), 0x1000n)).toThrow('EOPNOTSUPP');
+    regions.remove(registers);
+    mapping.ended();
+    expect(owner.users).toBe(0);
   });
 });
 
@@ -58,7 +111,8 @@ function withRegion() {
 describe("a vIOMMU's region", () => {
   it('begins with what the program gave, and is mapped in whole pages', () => {
     const { map } = withRegion();
-    expect(new DataView(map().region.bytes.buffer).getUint32(0, true)).toBe(0xbeef);
+    const { bytes } = map().pages as MappableMemory;
+    expect(new DataView(bytes.buffer).getUint32(0, true)).toBe(0xbeef);
     expect(map(0x1001n)).toBe(map(0x2000n));
     expect(() => map(0x2001n)).toThrow('ENXIO');
   });

@@ -17,6 +17,7 @@ export type ObjectKind =
   | 'virq'
   | 'fault-queue'
   | 'hw-queue'
+  | 'vqueue'
   | 'access'
   | 'mock-device';
 

@@ -37,6 +37,8 @@ export interface PagesOptions {
   readonly writable: boolean;
   /** How pins are accounted for; absent: not at all. */
   readonly charge?: Charge;
+  /** Called when everybody has dropped them. */
+  readonly ended?: (pages: Pages) => void;
 }
 
 export class Pages {
@@ -48,13 +50,14 @@ export class Pages {
   /** Of foreign pages, the areas that are in some domain. */
   readonly mappedAreas: Set<Area>;
   private readonly source: PageSource;
+  private readonly ended: ((pages: Pages) => void) | null;
   private readonly pinned: PinnedMemory;
   private readonly covered: Coverage;
   private readonly runs: PinnedRuns;
   private holders: number;
 
   /** Ends with drop(). */
-  constructor({ pinned, kind, source, base, writable, charge }: PagesOptions) {
+  constructor({ pinned, kind, source, base, writable, charge, ended }: PagesOptions) {
     mayFail('the pages of a mapping');
     this.pinned = pinned;
     this.kind = kind;
@@ -62,6 +65,7 @@ export class Pages {
     this.base = base;
     this.writable = writable;
     this.charge = charge ?? null;
+    this.ended = ended ?? null;
     this.revoked = false;
     this.mappedAreas = new Set();
     this.covered = new Coverage();
@@ -80,7 +84,9 @@ export class Pages {
   }
 
   drop(): void {
-    if (--this.holders === 0) this.source.drop?.();
+    if (--this.holders > 0) return;
+    this.source.drop?.();
+    this.ended?.(this);
   }
 
   /** Takes foreign pages out of every domain, for good. */

@@ -9,6 +9,7 @@ import type {
   InvalidateResult,
   IommuDriver,
   NestedDomain,
+  PageRequestSink,
   PagingDomain,
   ReservedRegion,
   UserData,
@@ -225,6 +226,7 @@ export class FakeDevice implements DriverDevice {
   readonly viommuTypes: readonly number[];
   /** What it is attached to, by PASID. */
   readonly attached: Map<number, Domain>;
+  pageRequests: PageRequestSink | null;
   readonly allocNestedOnParent?: (parent: PagingDomain, flags: number, data: UserData) => NestedDomain;
   private readonly reserved: readonly ReservedRegion[];
 
@@ -236,6 +238,7 @@ export class FakeDevice implements DriverDevice {
     this.cacheCoherent = options.cacheCoherent ?? true;
     this.viommuTypes = [0, FAKE_TYPE];
     this.attached = new Map();
+    this.pageRequests = null;
     this.reserved = options.reserved ?? [];
     if (driver.nestOnParent) {
       this.allocNestedOnParent = (parent, _flags, data) => new FakeNestedDomain(driver, parent, data);

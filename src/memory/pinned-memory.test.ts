@@ -46,6 +46,22 @@ describe('pinned memory', () => {
     expect(process.written.get(0x7f0012346 * 4096 + 5)).toBe(0xee);
   });
 
+  it.each([
+    [9, 512],
+    [18, SLOT_FRAMES],
+  ])('shuffles huge pages of 2^%i frames as wholes', (log2PageFrames, frames) => {
+    const memory = new PhysicalMemory();
+    const pins = new PinnedMemory(memory, { firstSlot: 64, slots: 8, fragmentSeed: 77, log2PageFrames });
+    const process = processOf('p');
+    pins.pin(process, 0, SLOT_FRAMES);
+    expect(pins.contiguous(process, 0, SLOT_FRAMES)).toBe(frames);
+    expect(pins.frameOf(process, 0) % frames).toBe(0);
+    const pages = Array.from({ length: SLOT_FRAMES / frames }, (_, page) => pins.frameOf(process, page * frames));
+    expect(new Set(pages).size).toBe(pages.length);
+    memory.write(pins.frameOf(process, frames / 2 + 1), 5, Uint8Array.of(0xee));
+    expect([...process.written]).toEqual([[(frames / 2 + 1) * 4096 + 5, 0xee]]);
+  });
+
   it('keeps user memory contiguous by default, at equal offsets in a GiB and beyond it', () => {
     const { pins } = pinned();
     const process = processOf('p');
@@ -206,5 +222,16 @@ describe('pinned memory that can be reached in place', () => {
     pins.unpin(file, 0, 2);
     pins.unpin(file, 3, 1);
     expect([pins.pin(file, 4, 1), pins.windowsInUse]).toEqual([false, 0]);
+  });
+});
+
+describe('memory that has its place already', () => {
+  it('is found there, however often and with whatever seed it is pinned, and takes no slot', () => {
+    const { pins } = pinned(7, 1);
+    const bar: MemoryObject = { name: 'BAR0', firstFrame: 0x10000, read: () => false, write: () => false };
+    for (let i = 0; i < 2; i++) expect(pins.pin(bar, 1, 4)).toBe(true);
+    expect([pins.frameOf(bar, 3), pins.contiguous(bar, 1, 4)]).toEqual([0x10003, 4]);
+    expect([pins.pinnedFrames, pins.windowsInUse]).toEqual([0, 0]);
+    pins.unpin(bar, 1, 4);
   });
 });

@@ -22,6 +22,8 @@ export interface PinnedMemoryOptions {
   readonly slots: number;
   /** Absent: contiguous. Any integer: pages of a slot are shuffled by it. */
   readonly fragmentSeed?: number;
+  /** log2 of the frames that stay together when pages are shuffled: 0 (absent), 9 for 2 MiB, 18 for 1 GiB. */
+  readonly log2PageFrames?: number;
 }
 
 export class PinnedMemory {
@@ -29,8 +31,10 @@ export class PinnedMemory {
   private readonly firstSlot: number;
   private readonly slots: number;
   private readonly multiplier: number;
+  private readonly inverse: number;
   private readonly addend: number;
   private readonly fragmented: boolean;
+  private readonly log2PageFrames: number;
   private readonly windows: Map<MemoryObject, Map<number, Window>>;
   private readonly taken: Set<number>;
   private pinned: number;
@@ -40,9 +44,11 @@ export class PinnedMemory {
     this.firstSlot = options.firstSlot;
     this.slots = options.slots;
     this.fragmented = options.fragmentSeed !== undefined;
-    // index * odd + addend (mod 2^18) is a bijection; 4k + 1 with a large k keeps neighbours apart.
+    this.log2PageFrames = options.log2PageFrames ?? 0;
+    // page * odd + addend is a bijection, modulo a power of two; 4k + 1 with a large k keeps neighbours apart.
     const seed = options.fragmentSeed ?? 0;
-    this.multiplier = ((Math.imul(seed, 0x9e3779b1) & 0xffff) << 2) | 0x8001;
+    this.multiplier = ((Math.imul(seed, 0x9e3779b1) & 0xffff) << 2) | (0x8000 >>> this.log2PageFrames) | 1;
+    this.inverse = inverse(this.multiplier);
     this.addend = (Math.imul(seed, 0x85ebca6b) >>> 7) & INDEX_MASK;
     this.windows = new Map();
     this.taken = new Set();
@@ -64,6 +70,7 @@ export class PinnedMemory {
    * @returns false when no physical slot is left (ENOMEM); nothing is pinned then
    */
   pin(object: MemoryObject, page: number, frames: number): boolean {
+    if (object.firstFrame !== undefined) return true;
     let done = 0;
     while (done < frames) {
       const count = Math.min(frames - done, SLOT_FRAMES - ((page + done) & INDEX_MASK));
@@ -82,6 +89,7 @@ export class PinnedMemory {
 
   /** Takes back exactly what one pin() gave (or any part of it). */
   unpin(object: MemoryObject, page: number, frames: number): void {
+    if (object.firstFrame !== undefined) return;
     for (let done = 0; done < frames; ) {
       const count = Math.min(frames - done, SLOT_FRAMES - ((page + done) & INDEX_MASK));
       const window = this.windowOf(object, page + done);
@@ -95,6 +103,7 @@ export class PinnedMemory {
 
   /** Physical frame of a pinned page. */
   frameOf(object: MemoryObject, page: number): number {
+    if (object.firstFrame !== undefined) return object.firstFrame + page;
     const window = this.windowOf(object, page);
     if (!window) throw new Error(`page ${page} of ${object.name} is not pinned`);
     return window.slot * SLOT_FRAMES + this.shuffle(page & INDEX_MASK);
@@ -102,6 +111,7 @@ export class PinnedMemory {
 
   /** How many of the `frames` pinned pages from `page` lie behind one another physically (at least 1). */
   contiguous(object: MemoryObject, page: number, frames: number): number {
+    if (object.firstFrame !== undefined) return frames;
     const first = this.frameOf(object, page);
     if (this.fragmented) {
       let run = 1;
@@ -184,11 +194,19 @@ export class PinnedMemory {
   }
 
   private shuffle(index: number): number {
-    return this.fragmented ? (Math.imul(index, this.multiplier) + this.addend) & INDEX_MASK : index;
+    if (!this.fragmented) return index;
+    return this.inPage(Math.imul(index >>> this.log2PageFrames, this.multiplier) + this.addend, index);
   }
 
   private unshuffle(index: number): number {
-    return this.fragmented ? Math.imul(index - this.addend, inverse(this.multiplier)) & INDEX_MASK : index;
+    if (!this.fragmented) return index;
+    return this.inPage(Math.imul((index >>> this.log2PageFrames) - this.addend, this.inverse), index);
+  }
+
+  /** The same frame of another page, whatever their size. */
+  private inPage(page: number, index: number): number {
+    const log2 = this.log2PageFrames;
+    return ((page & (INDEX_MASK >>> log2)) << log2) | (index & ((1 << log2) - 1));
   }
 }
 

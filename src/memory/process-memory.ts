@@ -17,6 +17,8 @@ export interface MemoryWindow {
 export interface MemoryObject {
   /** In words, for traces: 'memory of process 12', the name of a file. */
   readonly name: string;
+  /** Physical frame of its first page, when it has its place already and is never pinned; absent: a pin gives it one. */
+  readonly firstFrame?: number;
   /** Fills `into` from `address`; false when any byte of it cannot be read. */
   read(address: number, into: Uint8Array): boolean;
   /** Writes `from` at `address`; false when any byte cannot be written (bytes before it may have been). */

@@ -47,6 +47,7 @@ export class PrivateDirectory {
   /** Lays the machine's files out, and writes the configuration. */
   fill(machine: ServedMachine, shim: ShimConfig, addon: KeeperAddon): void {
     for (const entry of machine.sysfs) this.place(machine, entry);
+    for (const entry of machine.sysfs) if (entry.kind === 'dir' && entry.merged) this.merge(entry.path);
     const nodes = machine.deviceNodes.map((node) => this.placeNode(machine, node, addon));
     const lines = [
       `root ${this.root}`,
@@ -69,6 +70,15 @@ export class PrivateDirectory {
     fs.mkdirSync(path.dirname(hidden), { recursive: true });
     if (visible) fs.renameSync(hidden, shown);
     else fs.renameSync(shown, hidden);
+  }
+
+  /** Has a file hold something else for those who open it from now on. */
+  setContent(file: string, content: string): void {
+    const at = path.join(this.root, file);
+    const made = path.join(this.path, 'content');
+    fs.writeFileSync(made, content);
+    fs.chmodSync(made, fs.statSync(at).mode);
+    fs.renameSync(made, at);
   }
 
   async remove(): Promise<void> {
@@ -94,6 +104,14 @@ export class PrivateDirectory {
     }
     const { target } = entry;
     fs.symlinkSync(path.isAbsolute(target) ? path.relative(path.dirname(entry.path), target) : target, at);
+  }
+
+  private merge(folder: string): void {
+    const real = fs.existsSync(folder) ? fs.readdirSync(folder) : [];
+    const ours = new Set(fs.readdirSync(path.join(this.root, folder)));
+    for (const name of real.filter((each) => !ours.has(each))) {
+      fs.symlinkSync(path.join(folder, name), path.join(this.root, folder, name));
+    }
   }
 
   /** @returns its line in the configuration: inode, numbers, type and permissions, path */

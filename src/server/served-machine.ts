@@ -13,9 +13,10 @@ export interface DeviceNode {
   readonly regular?: boolean;
 }
 
-/** A file that programs see, fixed when the server starts. Directories above it need no entry of their own. */
+/** A file that programs see, laid out when the server starts. Directories above it need no entry of their own. */
 export type SysfsEntry =
-  | { readonly path: string; readonly kind: 'dir' }
+  /** `merged`: what the real machine has there shows, too, as links. */
+  | { readonly path: string; readonly kind: 'dir'; readonly merged?: boolean }
   | { readonly path: string; readonly kind: 'file'; readonly content: string | Uint8Array; readonly mode?: number }
   /** `target` as readlink shows it, relative to the link's directory; an absolute one is made relative. */
   | { readonly path: string; readonly kind: 'link'; readonly target: string };
@@ -32,6 +33,8 @@ export interface ServedMachine {
   readonly ownedRoots: readonly string[];
   /** The server sets it, where the machine has it: paths of `deviceNodes` and `sysfs` that vanish, and come back. */
   onVisible?: ((path: string, visible: boolean) => void) | null;
+  /** The same for files of `sysfs` whose content changes. */
+  onContent?: ((path: string, content: string) => void) | null;
   /**
    * Runs the machine's clock: called after each call, before its result is seen.
    * @param most tasks to run

@@ -106,6 +106,7 @@ export class Server {
       processes.showAccounts(path.join(directory.path, 'accounts'));
       directory.fill(machine, { calls, keeper: `${handleNames}keeper`, handles: handleNames, secret }, addon);
       machine.onVisible = (file, visible) => directory.setVisible(file, visible);
+      machine.onContent = (file, content) => directory.setContent(file, content);
     } catch (error) {
       await this.stop();
       throw error;
@@ -120,6 +121,7 @@ export class Server {
     clearInterval(running.sweeper);
     running.listener.close();
     this.options.machine.onVisible = null;
+    this.options.machine.onContent = null;
     for (const connection of this.connections) connection.destroy();
     // Connections tell their handlers of the end in the next turn; files go after that.
     while (this.connections.size > 0) await new Promise((resolve) => setImmediate(resolve));
@@ -134,8 +136,13 @@ export class Server {
   environment(): Record<string, string> {
     if (!this.running) throw new Error('the server is not running');
     const { library, directory } = this.running;
-    const others = process.env.LD_PRELOAD;
-    return { LD_PRELOAD: others ? `${library}:${others}` : library, UIOMMUFD_CONFIG: directory.config };
+    const { LD_PRELOAD: others, ASAN_OPTIONS: options } = process.env;
+    return {
+      LD_PRELOAD: others ? `${library}:${others}` : library,
+      // AddressSanitizer ends programs that have another library in front of its own.
+      ASAN_OPTIONS: options ? `verify_asan_link_order=0:${options}` : 'verify_asan_link_order=0',
+      UIOMMUFD_CONFIG: directory.config,
+    };
   }
 
   get clients(): ClientCounts {

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { fail } from '../abi/errno.ts';
-import type { MappedRegisters, Mapping } from '../iommufd/file.ts';
+import { type MappedRegisters, type Mapping, mappedRegisters } from '../iommufd/file.ts';
 import type { KeeperAddon } from './keeper.ts';
 import { fileKey } from './mappings.ts';
 import { TOKEN_BYTES, TOKEN_RANDOM } from './protocol.ts';
@@ -19,7 +19,7 @@ export class SharedRegions {
   private readonly addon: KeeperAddon;
   private readonly shared = new Map<Mapping, Shared>();
   /** By the random part of their tokens. */
-  private readonly registers = new Map<string, Mapping>();
+  private readonly registers = new Map<string, MappedRegisters>();
 
   constructor(addon: KeeperAddon) {
     this.addon = addon;
@@ -34,16 +34,16 @@ export class SharedRegions {
 
   /** The registers that programs have mapped as `file`, "major:minor inode". */
   registersOf(file: string): MappedRegisters | null {
-    for (const [{ registers }, { fd }] of this.shared) {
+    for (const [mapping, { fd }] of this.shared) {
       const { dev, ino } = fs.fstatSync(fd);
-      if (registers && fileKey(dev, ino) === file) return registers;
+      if (fileKey(dev, ino) === file) return mappedRegisters(mapping);
     }
     return null;
   }
 
   /** The registers that the token at `at` names. */
   find(frame: Buffer, at: number): MappedRegisters | null {
-    return this.registers.get(frame.toString('latin1', at + TOKEN_RANDOM, at + TOKEN_BYTES))?.registers ?? null;
+    return this.registers.get(frame.toString('latin1', at + TOKEN_RANDOM, at + TOKEN_BYTES)) ?? null;
   }
 
   end(mapping: Mapping): void {
@@ -62,8 +62,9 @@ export class SharedRegions {
   }
 
   private share(mapping: Mapping): Shared {
-    const { region, registers } = mapping;
-    const length = registers ? registers.length : region.bytes.length;
+    const { pages } = mapping;
+    const registers = mappedRegisters(mapping);
+    const length = 'bytes' in pages ? pages.bytes.length : pages.length;
     const fd = this.addon.createRegion(length);
     const memory = fd < 0 || registers ? fd : this.addon.mapRegion(fd, length);
     if (typeof memory === 'number' && memory < 0) {
@@ -71,19 +72,22 @@ export class SharedRegions {
       mapping.ended();
       throw fail('ENOMEM', `no ${length} bytes can be shared with the process`);
     }
-    if (typeof memory !== 'number') {
+    if ('bytes' in pages && typeof memory !== 'number') {
       const bytes = new Uint8Array(memory);
-      bytes.set(region.bytes);
-      region.bytes = bytes;
+      bytes.set(pages.bytes);
+      pages.bytes = bytes;
     }
-    const token = registers
-      ? Buffer.concat([Buffer.alloc(TOKEN_RANDOM), randomBytes(TOKEN_BYTES - TOKEN_RANDOM)])
-      : null;
-    const shared: Shared = { fd, token, expected: 0 };
+    const shared: Shared = { fd, token: registers && this.name(registers), expected: 0 };
     mapping.inUse = () => shared.expected > 0 || this.addon.isShared(fd) === 1;
     this.shared.set(mapping, shared);
-    if (token) this.registers.set(token.toString('latin1', TOKEN_RANDOM), mapping);
     return shared;
+  }
+
+  /** @returns a new token for `registers` */
+  private name(registers: MappedRegisters): Buffer {
+    const token = Buffer.concat([Buffer.alloc(TOKEN_RANDOM), randomBytes(TOKEN_BYTES - TOKEN_RANDOM)]);
+    this.registers.set(token.toString('latin1', TOKEN_RANDOM), registers);
+    return token;
   }
 
   private forget(mapping: Mapping): void {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { leftovers, Program, testMachine } from '../../test/host/program.ts';
 import * as vfio from '../abi/vfio.ts';
-import type { Mapping } from '../iommufd/file.ts';
+import { type Mapping, mappedRegisters } from '../iommufd/file.ts';
 
 const NODE = '/dev/vfio/devices/vfio0';
 const [SHARED, PRIVATE] = [1, 2];
@@ -23,9 +23,9 @@ async function boundDevice() {
   return { machine, program, fd, bind, map };
 }
 
-const load = ({ registers }: Mapping, offset: number, length: number): Uint8Array => {
+const load = (mapping: Mapping, offset: number, length: number): Uint8Array => {
   const bytes = new Uint8Array(length);
-  registers!.load(offset, bytes);
+  mappedRegisters(mapping)!.load(offset, bytes);
   return bytes;
 };
 
@@ -33,14 +33,14 @@ describe('a mapped BAR', () => {
   it('is the registers that pread and pwrite reach', async () => {
     const { program, fd, map } = await boundDevice();
     const mapping = map();
-    mapping.registers!.store(CHAINADDR, Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8));
+    mappedRegisters(mapping)!.store(CHAINADDR, Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8));
     expect(program.pread(fd, BigInt(CHAINADDR), 8)).toEqual(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8));
     expect(load(mapping, 8, 1)).toEqual(Uint8Array.of(0x32));
   });
 
   it('begins where it is asked to', async () => {
     const { map } = await boundDevice();
-    const { registers } = map(0x1000n, SHARED, 0x1000n);
+    const registers = mappedRegisters(map(0x1000n, SHARED, 0x1000n));
     expect(registers!.length).toBe(0x1000);
   });
 
@@ -52,7 +52,7 @@ describe('a mapped BAR', () => {
 
   it('is a bus error (EIO) while memory decode is off', async () => {
     const { program, fd, map } = await boundDevice();
-    const { registers } = map();
+    const registers = mappedRegisters(map());
     program.pwrite(fd, COMMAND, Uint8Array.of(0, 0));
     expect(() => registers!.load(8, new Uint8Array(1))).toThrow('EIO');
     expect(() => registers!.store(CHAINADDR, new Uint8Array(4))).toThrow('EIO');
@@ -60,7 +60,7 @@ describe('a mapped BAR', () => {
 
   it('is a bus error (EIO) in low power, out of which it does not bring the device', async () => {
     const { program, fd, map } = await boundDevice();
-    const { registers } = map();
+    const registers = mappedRegisters(map());
     const feature = (flags: number) =>
       program.err(fd, vfio.VFIO_DEVICE_FEATURE, vfio.DeviceFeature, { argsz: 8, flags });
     expect(await feature(vfio.VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY | vfio.VFIO_DEVICE_FEATURE_SET)).toBe('');
@@ -89,7 +89,7 @@ describe('a mapped BAR', () => {
     program.close(fd);
     const again = program.open(NODE);
     expect(await bind(again)).toBe('EINVAL');
-    mapping.registers!.store(CHAINADDR, Uint8Array.of(1));
+    mappedRegisters(mapping)!.store(CHAINADDR, Uint8Array.of(1));
     mapping.ended();
     expect(await bind(again)).toBe('');
     program.die();

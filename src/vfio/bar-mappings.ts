@@ -34,8 +34,7 @@ export class BarMappings {
       throw fail('EINVAL', `${bytes} bytes at ${start} are not within the ${size} mappable bytes of region ${index}`);
     }
     const mapping: Mapping = {
-      region: { bytes: new Uint8Array() },
-      registers: {
+      pages: {
         name: `${fn.name} BAR${index}`,
         length: bytes,
         load: (offset, into) => answering(fn, binding, start + offset).read(into),

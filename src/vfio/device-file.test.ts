@@ -222,7 +222,7 @@ describe('a bound device', () => {
 
   it.each([
     ['INTx', 0, 0x7, 1],
-    ['MSI', 1, 0x9, 0],
+    ['MSI', 1, 0x9, 4],
     ['MSI-X', 2, 0x9, 1],
     ['ERR', 3, 0x9, 1],
     ['REQ', 4, 0x9, 1],
@@ -260,7 +260,6 @@ describe('DEVICE_FEATURE', () => {
   it.each([
     ['migration', 1 | GET],
     ['DMA logging', 6 | PROBE],
-    ['dma-buf', 11 | PROBE | GET],
     ['a VF token', 0 | SET],
     ['one that does not exist', 0xffff | PROBE],
   ])('has no %s', async (_name, flags) => {

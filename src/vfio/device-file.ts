@@ -31,7 +31,7 @@ import { type RegionAccess, regionAt } from './regions.ts';
 import { getHotResetInfo, hotReset, reset } from './reset.ts';
 import { setIrqs } from './set-irqs.ts';
 
-type Handler = (device: VfioDevice, binding: Binding, call: Call) => void | Promise<void>;
+type Handler = (device: VfioDevice, binding: Binding, call: Call) => void | Promise<void> | Promise<number | undefined>;
 
 /** Commands of a device that was bound by its own node. */
 const NODE_HANDLERS: ReadonlyMap<number, Handler> = new Map([
@@ -131,7 +131,7 @@ export class VfioDeviceFile implements OpenFile {
     const handler = (this.inGroup ? null : NODE_HANDLERS.get(command)) ?? HANDLERS.get(command);
     if (!handler) throw fail('ENOTTY', `0x${command.toString(16)} is not a command of the device`);
     const pending = handler(this.vfio, binding, call);
-    return pending ? pending.then(() => 0) : 0;
+    return pending ? pending.then((result) => result ?? 0) : 0;
   }
 
   private transfer(count: number, position: bigint | null, move: (access: RegionAccess) => void): number {

@@ -15,6 +15,7 @@ import { NO_PASID } from '../iommufd/group.ts';
 import { compatIoas } from '../iommufd/vfio-compat/compat-ioas.ts';
 import type { Tracer } from '../trace/events.ts';
 import { VfioDeviceFile } from './device-file.ts';
+import { ExportedBars } from './exported-bars.ts';
 import type { VfioGroup } from './group.ts';
 import { DeviceInterrupts } from './interrupts.ts';
 import { IoEventFds } from './io-event-fds.ts';
@@ -38,6 +39,8 @@ export interface VfioDeviceOptions {
   readonly fn: PciFunction;
   readonly address: PciAddress;
   readonly driver: DriverDevice;
+  /** Physical address of BAR0. */
+  readonly barAddress: number;
   /** Programs may map the BARs, and not only read and write them. */
   readonly barsMappable: boolean;
   /** Those that its IOMMU cannot tell apart. */
@@ -57,6 +60,7 @@ export interface Binding {
   readonly interrupts: DeviceInterrupts;
   readonly ioEventFds: IoEventFds;
   readonly lowPower: LowPower;
+  readonly exportedBars: ExportedBars;
   readonly saved: SavedState;
   /** With which it is attached. */
   readonly pasids: Set<number>;
@@ -69,8 +73,10 @@ export class VfioDevice {
   readonly path: string;
   readonly node: { readonly major: number; readonly minor: number };
   readonly fn: PciFunction;
+  readonly driver: DriverDevice;
   readonly address: PciAddress;
   readonly group: VfioGroup;
+  readonly barAddress: number;
   readonly barsMappable: boolean;
   readonly dialect: Dialect;
   readonly bus: readonly VfioDevice[];
@@ -82,7 +88,6 @@ export class VfioDevice {
   private opens: number;
   /** All of its files, and those that only mappings keep. */
   private files: number;
-  private readonly driver: DriverDevice;
   private readonly messages: MessageRoute;
 
   constructor(options: VfioDeviceOptions) {
@@ -92,6 +97,7 @@ export class VfioDevice {
     this.fn = options.fn;
     this.address = options.address;
     this.group = options.group;
+    this.barAddress = options.barAddress;
     this.barsMappable = options.barsMappable;
     this.dialect = options.dialect;
     this.bus = options.bus;
@@ -172,10 +178,12 @@ export class VfioDevice {
     resetFunction(fn);
     const saved = saveState(fn);
     const interrupts = new DeviceInterrupts(fn, device, this.messages, this.tracer);
-    const config = new VirtualConfig(fn, interrupts);
+    const exportedBars = new ExportedBars();
+    const config = new VirtualConfig(fn, interrupts, exportedBars);
     const ioEventFds = new IoEventFds(fn, config);
     const lowPower = new LowPower();
-    this.binding = { device, config, interrupts, ioEventFds, lowPower, saved, pasids: new Set(), byNode };
+    const pasids = new Set<number>();
+    this.binding = { device, config, interrupts, ioEventFds, lowPower, exportedBars, saved, pasids, byNode };
     this.opens = 1;
     return this.binding;
   }
@@ -192,6 +200,7 @@ export class VfioDevice {
     binding.ioEventFds.close();
     resetFunction(fn);
     restoreState(fn, binding.saved);
+    binding.exportedBars.close();
     for (const pasid of binding.pasids) binding.device.detach(pasid);
     binding.device.unbind();
   }

@@ -233,6 +233,34 @@ describe('/dev/vfio/vfio', () => {
     expect(await program.bare(container, type1.VFIO_SET_IOMMU, 1n)).toBe('');
   });
 
+  it('tells what its groups leave of the IOVAs before a device is open, as iommufd tells it only then', async () => {
+    const told = async (path: string) => {
+      const { program, container, group, getDevice, unset } = await withContainer(path);
+      const info = async () => {
+        const address = program.put(new Uint8Array(Uint32Array.of(128).buffer, 0, 4));
+        const bytes = new Uint8Array(128);
+        expect(await program.bare(container, type1.VFIO_IOMMU_GET_INFO, address)).toBe('');
+        program.process.memory.read(Number(address), bytes);
+        const view = new DataView(bytes.buffer);
+        // The ranges are the second capability, behind 24 bytes of struct and 16 of DMA_AVAIL.
+        const bounds = Array.from({ length: 2 * view.getUint32(48, true) }, (_, i) =>
+          view.getBigUint64(56 + 8 * i, true),
+        );
+        return { pageSizes: view.getBigUint64(8, true), bounds };
+      };
+      const before = await info();
+      const device = (await getDevice(group)) as number;
+      const open = await info();
+      program.close(device);
+      await unset(group);
+      return { before, open, after: await info() };
+    };
+    const limits = { pageSizes: 0x4020_1000n, bounds: [0n, 0x7ff_ffffn, 0x810_0000n, 2n ** 48n - 1n] };
+    const none = { pageSizes: 2n ** 64n - 0x1000n, bounds: [0n, 2n ** 64n - 1n] };
+    expect(await told('/dev/vfio/vfio')).toEqual({ before: limits, open: limits, after: none });
+    expect(await told('/dev/iommu')).toEqual({ before: none, open: limits, after: none });
+  });
+
   it('shows in the trace under its own name, with the structs of type 1', async () => {
     const { program, events, container } = await withContainer();
     events.length = 0;

@@ -3,14 +3,16 @@
  * /dev/vfio/N, which one file at a time may have open, and never while one of its devices is bound by its own node.
  */
 import { fail } from '../abi/errno.ts';
+import type { DriverDevice } from '../drivers/iommu-driver.ts';
 import type { IommufdContext } from '../iommufd/context.ts';
 import type { OpenFile } from '../iommufd/file.ts';
+import type { IommuGroup } from '../iommufd/group.ts';
 import { ensureCompatIoas } from '../iommufd/vfio-compat/compat-ioas.ts';
 import type { Tracer } from '../trace/events.ts';
 import type { VfioDevice } from './device.ts';
 import { VfioGroupFile } from './group-file.ts';
 
-export class VfioGroup {
+export class VfioGroup implements IommuGroup {
   /** N of /dev/vfio/N. */
   readonly number: number;
   readonly path: string;
@@ -31,6 +33,10 @@ export class VfioGroup {
     this.opened = false;
   }
 
+  get members(): readonly DriverDevice[] {
+    return this.devices.map(({ driver }) => driver);
+  }
+
   open(): OpenFile {
     for (const device of this.devices) device.sweep();
     const bound = this.devices.find(({ binding }) => binding?.byNode);
@@ -48,6 +54,7 @@ export class VfioGroup {
 
   setContainer(context: IommufdContext): void {
     ensureCompatIoas(context);
+    for (const { driver } of this.devices) context.containedDevices.add(driver);
     context.hold();
     this.container = context;
   }
@@ -56,6 +63,7 @@ export class VfioGroup {
     const { container } = this;
     if (!container) throw fail('EINVAL', `group ${this.number} has no container`);
     this.container = null;
+    for (const { driver } of this.devices) container.containedDevices.delete(driver);
     container.drop();
   }
 

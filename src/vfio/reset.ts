@@ -19,8 +19,10 @@ import { resetFunction } from './pci-core.ts';
 /** VFIO_PCI_DEVID_NOT_OWNED as the u32 that the struct holds. */
 const NOT_OWNED = 0xffff_ffff;
 
-export function reset(device: VfioDevice): void {
-  resetPowered(device.fn);
+export function reset({ fn }: VfioDevice, { exportedBars, config }: Binding): void {
+  exportedBars.setAvailable(false);
+  resetPowered(fn);
+  exportedBars.setAvailable(config.memoryEnabled);
 }
 
 export function getHotResetInfo(device: VfioDevice, binding: Binding, call: Call): void {
@@ -60,9 +62,18 @@ export function hotReset(device: VfioDevice, binding: Binding, call: Call): void
   }
   const devices = affected(device);
   const owned = binding.byNode ? ownedByIommufd(binding) : ownedByGroups(call, count, devices.length);
-  const foreign = devices.find((other) => !owned(other));
-  if (foreign) throw fail('EINVAL', `${foreign.fn.name} on the same bus does not belong to the caller`);
-  for (const other of devices) resetPowered(other.fn);
+  // One after the other, as kernels do: those before the first that is not the caller's lose what is mapped of them.
+  const taken: VfioDevice[] = [];
+  try {
+    for (const other of devices) {
+      if (!owned(other)) throw fail('EINVAL', `${other.fn.name} on the same bus does not belong to the caller`);
+      other.binding?.exportedBars.setAvailable(false);
+      taken.push(other);
+    }
+    for (const other of devices) resetPowered(other.fn);
+  } finally {
+    for (const { binding: own } of taken) own?.exportedBars.setAvailable(own.config.memoryEnabled);
+  }
 }
 
 type IsOwned = (device: VfioDevice) => boolean;
@@ -100,7 +111,8 @@ function deviceId(other: VfioDevice, { device }: Binding): number {
   return device.context.groups.has(other.group) ? VFIO_PCI_DEVID_OWNED : NOT_OWNED;
 }
 
-function resetPowered(fn: PciFunction): void {
+/** A reset of a function wakes it first. */
+export function resetPowered(fn: PciFunction): void {
   const offset = fn.config.offsetOf('PMCSR');
   fn.writeConfig(offset, 2, fn.readConfig(offset, 2) & ~PMCSR_POWER_STATE);
   resetFunction(fn);

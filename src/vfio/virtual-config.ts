@@ -39,11 +39,17 @@ export interface ConfigInterrupts {
   setPinDisabled(disabled: boolean): void;
 }
 
+/** What others have of the device's memory, while it decodes any. */
+export interface ConfigExports {
+  setAvailable(available: boolean): void;
+}
+
 export class VirtualConfig {
   /** The program has INTx disable set. */
   intxDisabled: boolean;
   private readonly fn: PciFunction;
   private readonly interrupts: ConfigInterrupts;
+  private readonly exports: ConfigExports;
   private readonly layout: ConfigLayout;
   private readonly copy: DataView;
   /** What the BARs hold when nobody has reset the function behind our back. */
@@ -53,10 +59,11 @@ export class VirtualConfig {
   /** Of MSI; 0 without. */
   private readonly messageControl: number;
 
-  constructor(fn: PciFunction, interrupts: ConfigInterrupts) {
+  constructor(fn: PciFunction, interrupts: ConfigInterrupts, exports: ConfigExports) {
     this.intxDisabled = false;
     this.fn = fn;
     this.interrupts = interrupts;
+    this.exports = exports;
     this.layout = configLayout(fn);
     this.copy = new DataView(new ArrayBuffer(CONFIG_BYTES));
     this.bar0 = [fn.readConfig(BAR0, 4), fn.readConfig(BAR0 + 4, 4)];
@@ -97,6 +104,7 @@ export class VirtualConfig {
     if (offset >= COMMAND && offset <= COMMAND + 1) this.followIntxDisable();
     if (this.touchesMessages(offset, size)) this.setMessages();
     if (offset === this.powerControl) this.setPower(value & PMCSR_POWER_STATE);
+    if (offset === COMMAND || offset === this.powerControl) this.exports.setAvailable(this.memoryEnabled);
     if (offset <= this.deviceControl + 1 && this.deviceControl < offset + size) this.resetWhenAsked();
   }
 
@@ -161,7 +169,9 @@ export class VirtualConfig {
     const control = this.copy.getUint16(this.deviceControl, true);
     if ((control & DEVCTL_FLR) === 0) return;
     this.copy.setUint16(this.deviceControl, control & ~DEVCTL_FLR, true);
+    this.exports.setAvailable(false);
     resetFunction(this.fn);
+    this.exports.setAvailable(this.memoryEnabled);
   }
 
   /** The copies of the BARs behave as the hardware's would: low bits fixed by the size. */

@@ -3,7 +3,7 @@ import { dialect } from '../../src/abi/dialects.ts';
 import { withTestCommand } from '../../src/abi/mock-dialect.ts';
 import { IOMMUFD_COMMANDS, TEST_OPERATIONS, TYPE1_COMMANDS, VIOMMU_V2_COMMANDS } from '../../src/client/index.ts';
 import { hasCompiler } from '../abi/layout.ts';
-import { engine, refusals } from './engine.ts';
+import { choiceText, engine, refusals } from './engine.ts';
 import { table } from './results.ts';
 import { refusalSites, siteOf } from './sites.ts';
 import { CASES, missing, runCase } from './suite.ts';
@@ -11,7 +11,7 @@ import { CHOICES, throughShim } from './targets.ts';
 import { UNREACHED } from './unreached.ts';
 
 for (const choice of CHOICES) {
-  describe(`on the machine ${choice.machine} in the dialect ${choice.abi}`, () => {
+  describe(`on the machine ${choiceText(choice)}`, () => {
     const start = engine(choice);
     const { has } = start();
     const possible = CASES.filter((each) => missing(each, { has }) === null);
@@ -69,7 +69,7 @@ describe('the suite', () => {
 
 describe.skipIf(!hasCompiler() || process.platform !== 'linux')('a process of its own under the shim', () => {
   for (const choice of CHOICES) {
-    it(`gets the same answers on the machine ${choice.machine} in the dialect ${choice.abi}`, async () => {
+    it(`gets the same answers on the machine ${choiceText(choice)}`, async () => {
       const { results, left, name } = await throughShim(choice);
       const failed = results.filter(({ verdict }) => verdict === 'fail');
       expect(failed, table([{ name, results }])).toEqual([]);

@@ -3,11 +3,13 @@ import { dialect } from '../../src/abi/dialects.ts';
 import { Errno, fail } from '../../src/abi/errno.ts';
 import type { UserMemory } from '../../src/client/index.ts';
 import { Machine } from '../../src/host/machine.ts';
-import { parseMachine } from '../../src/host/machine-description.ts';
+import { type MachineInput, parseMachine } from '../../src/host/machine-description.ts';
 import { MockMachine } from '../../src/host/mock-machine.ts';
 import { preset } from '../../src/host/presets.ts';
 import type { OpenFile } from '../../src/iommufd/file.ts';
 import { BufferMemory, FakeFile, LimitedAccount, TestProcess } from '../../src/iommufd/testing.ts';
+import { withCmdqv } from '../host/cmdqv.ts';
+import type { MutableMachine } from '../host/program.ts';
 import type { Mapped, Need, Program } from './program.ts';
 
 const PAGE = 4096;
@@ -21,22 +23,30 @@ type ServedMachine = Machine | MockMachine;
 export interface EngineChoice {
   readonly machine: string;
   readonly abi: string;
+  /** With a CMDQV in front of each SMMU. */
+  readonly cmdqv?: boolean;
 }
 
+/** 'two-smmus with CMDQVs, linux-7.1' */
+export const choiceText = ({ machine, abi, cmdqv = false }: EngineChoice): string =>
+  `${machine}${cmdqv ? ' with CMDQVs' : ''}, ${abi}`;
+
 /** Makes programs, one after the other, on one machine. */
-export function engine({ machine: name, abi }: EngineChoice): () => Program {
-  let machine = makeMachine(name, abi);
+export function engine(choice: EngineChoice): () => Program {
+  let machine = makeMachine(choice);
   let pid = 100;
   return () => {
     // What a failed case left behind is not for the next one.
-    if (leftovers(machine).length) machine = makeMachine(name, abi);
+    if (leftovers(machine).length) machine = makeMachine(choice);
     return new EngineProgram(machine, pid++);
   };
 }
 
-function makeMachine(name: string, abi: string): ServedMachine {
+export function makeMachine({ machine: name, abi, cmdqv }: EngineChoice): ServedMachine {
   if (name === 'mock') return new MockMachine({ dialect: dialect(abi) });
-  return new Machine(parseMachine(preset(name).machine), { dialect: dialect(abi) });
+  const text = structuredClone(preset(name).machine) as MutableMachine & MachineInput;
+  if (cmdqv) withCmdqv(text);
+  return new Machine(parseMachine(text), { dialect: dialect(abi) });
 }
 
 const leftovers = (machine: ServedMachine): string[] =>
@@ -58,6 +68,7 @@ class EngineProgram implements Program {
     this.process = new TestProcess(new BufferMemory(MEMORY_BASE, MEMORY_BYTES, `program ${pid}`), pid);
     this.used = 0;
     const devices: Need[] = machine instanceof MockMachine ? ['mock'] : ['smmuv3'];
+    if (machine instanceof Machine && machine.iommus[0]?.cmdqv) devices.push('cmdqv');
     const release: Need = machine.dialect.name === 'viommu-v2' ? 'viommu-v2' : 'linux-7.1';
     this.has = new Set([...devices, release, 'limits']);
   }

@@ -1,7 +1,7 @@
 /** This process as the program: real system calls, through the C library, and so through a preloaded shim. */
 import koffi from 'koffi';
 import { IOMMU_TEST_CMD, TestCmd } from '../../src/abi/iommufd-test.ts';
-import { Iommufd, koffiSystem, type System, type UserMemory, VfioDevice } from '../../src/client/index.ts';
+import { Iommufd, IommufdV2, koffiSystem, type System, type UserMemory, VfioDevice } from '../../src/client/index.ts';
 import { type Mapped, MEMFD_BYTES, type Need, type Program } from './program.ts';
 import { errnoOf } from './suite.ts';
 
@@ -11,6 +11,9 @@ const PROT_READ = 1;
 const TIMEOUT_NONE = 0;
 const RLIMIT_NOFILE = 7;
 const SMMUV3 = 2;
+const CMDQV_INFO = 3;
+const V2_CMDQV = 1;
+const NEST_PARENT = 1;
 const CONFIG_SPACE = 7n << 40n;
 /** Vendor 8086, device 2021: the machine's copy engine. */
 const IOAT = 0x2021_8086;
@@ -37,7 +40,10 @@ export function whyNot(): string | null {
 export async function nativePrograms(release: 'linux-7.1' | 'viommu-v2'): Promise<() => Program> {
   const has = new Set<Need>([release]);
   if (release === 'linux-7.1' && (await hasTestCommand())) has.add('mock');
-  else if (await hasSmmus()) has.add('smmuv3');
+  else if (await hasSmmus()) {
+    has.add('smmuv3');
+    if (await hasCmdqv(release)) has.add('cmdqv');
+  }
   return () => new NativeProgram(has);
 }
 
@@ -66,6 +72,26 @@ async function hasSmmus(): Promise<boolean> {
     return false;
   } finally {
     for (const file of [...devices, iommufd]) file.close();
+  }
+}
+
+/** GET_HW_INFO tells, where it has a type for that; elsewhere only a vIOMMU does. */
+async function hasCmdqv(release: 'linux-7.1' | 'viommu-v2'): Promise<boolean> {
+  const iommufd = release === 'viommu-v2' ? IommufdV2.open(system) : Iommufd.open(system);
+  const device = VfioDevice.open(system, '/dev/vfio/devices/vfio0');
+  try {
+    const { outDevid: devId } = await device.bindIommufd({ argsz: 16, iommufd: iommufd.fd });
+    if (iommufd instanceof Iommufd) await iommufd.getHwInfo({ devId, flags: 1, inDataType: CMDQV_INFO });
+    else {
+      const { outIoasId: ptId } = await iommufd.ioasAlloc();
+      const { outHwptId: hwptId } = await iommufd.hwptAlloc({ devId, ptId, flags: NEST_PARENT });
+      await iommufd.viommuAlloc({ type: V2_CMDQV, devId, hwptId });
+    }
+    return true;
+  } catch {
+    return false;
+  } finally {
+    for (const file of [device, iommufd]) file.close();
   }
 }
 

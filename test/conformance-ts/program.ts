@@ -5,6 +5,7 @@ import type { System, UserMemory } from '../../src/client/index.ts';
 export const NEEDS = {
   mock: 'IOMMU_TEST_CMD',
   smmuv3: 'two VFIO devices (IOAT) behind two SMMUv3',
+  cmdqv: 'a Tegra241 CMDQV in front of the first SMMUv3',
   'linux-7.1': 'the commands of Linux 7.1',
   'viommu-v2': 'the dialect viommu-v2',
   limits: 'a program without CAP_IPC_LOCK, whose RLIMIT_MEMLOCK can be set',

@@ -4,42 +4,33 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { release, tmpdir } from 'node:os';
 import path from 'node:path';
-import { dialect } from '../../src/abi/dialects.ts';
-import { Machine } from '../../src/host/machine.ts';
-import { parseMachine } from '../../src/host/machine-description.ts';
-import { MockMachine } from '../../src/host/mock-machine.ts';
-import { preset } from '../../src/host/presets.ts';
 import { Server } from '../../src/server/server.ts';
-import { type EngineChoice, engine } from './engine.ts';
+import { choiceText, type EngineChoice, engine, makeMachine } from './engine.ts';
 import { type Result, runAll, type Target } from './results.ts';
 
 export const CHOICES: readonly EngineChoice[] = [
   { machine: 'mock', abi: 'linux-7.1' },
   { machine: 'two-smmus', abi: 'linux-7.1' },
   { machine: 'two-smmus', abi: 'viommu-v2' },
+  { machine: 'two-smmus', abi: 'linux-7.1', cmdqv: true },
+  { machine: 'two-smmus', abi: 'viommu-v2', cmdqv: true },
 ];
-
-const text = ({ machine, abi }: EngineChoice): string => `${machine}, ${abi}`;
 
 export async function inProcess(choice: EngineChoice): Promise<Target> {
   const results: Result[] = [];
   for await (const result of runAll(engine(choice))) results.push(result);
-  return { name: `engine (${text(choice)})`, results };
+  return { name: `engine (${choiceText(choice)})`, results };
 }
 
 /** A process of its own under a server. @returns also what it left behind, when it has ended */
 export async function throughShim(choice: EngineChoice): Promise<Target & { left: Record<string, number> }> {
   const directory = mkdtempSync(path.join(tmpdir(), 'uiommufd-conformance-'));
-  const spoken = { dialect: dialect(choice.abi) };
-  const machine =
-    choice.machine === 'mock'
-      ? new MockMachine(spoken)
-      : new Machine(parseMachine(preset(choice.machine).machine), spoken);
+  const machine = makeMachine(choice);
   const server = new Server({ machine, directory });
   await server.start();
   try {
     const results = await runNative(choice.abi, server.environment());
-    return { name: `shim (${text(choice)})`, results, left: machine.leftovers() };
+    return { name: `shim (${choiceText(choice)})`, results, left: machine.leftovers() };
   } finally {
     await server.stop();
     rmSync(directory, { recursive: true, force: true });

@@ -2,8 +2,10 @@
 import { describe } from 'vitest';
 import * as uapi from '../../src/abi/iommufd.ts';
 import * as mock from '../../src/abi/iommufd-test.ts';
+import * as vfio from '../../src/abi/vfio.ts';
 import * as type1 from '../../src/abi/vfio-type1.ts';
 import { DmaBuf, DmaBufFile } from '../../src/iommufd/dma-buf.ts';
+import { KernelMemory } from '../../src/iommufd/test-command/dmabuf.ts';
 import { MockProgram } from '../../src/iommufd/test-command/testing.ts';
 import { errnoName, errnoOf } from '../../src/iommufd/testing.ts';
 import { ContextTable, STE_ABORT, STE_BYPASS, Stage1 } from '../host/guest.ts';
@@ -105,6 +107,19 @@ describe('SMMUv3', () => {
       const { id } = await vm.device(0);
       const values = { size: 40, flags: uapi.IOMMU_HWPT_ALLOC_DIRTY_TRACKING, devId: id, ptId: vm.ioasId };
       return vm.program.err(vm.iommufd, uapi.IOMMU_HWPT_ALLOC, uapi.HwptAlloc, values);
+    },
+  );
+
+  changed(
+    'linux-6.17',
+    'a vIOMMU can have a virtual interface of a CMDQV, and wants data for it',
+    { from: 'linux-6.13', before: 'EOPNOTSUPP', since: 'EINVAL' },
+    async (release) => {
+      const vm = await Vm.start(testMachine({ abi: release, preset: 'grace' }).machine);
+      const device = await vm.device(0);
+      const type = uapi.IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV;
+      const values = { size: 24, type, devId: device.id, hwptId: await vm.parent(device) };
+      return vm.program.err(vm.iommufd, uapi.IOMMU_VIOMMU_ALLOC, uapi.ViommuAlloc, values);
     },
   );
 
@@ -241,10 +256,24 @@ describe('files', () => {
       const program = new MockProgram(release);
       const ioasId = program.ioas();
       program.device(ioasId);
-      const file = new DmaBufFile(new DmaBuf(0x4000));
+      const file = new DmaBufFile(new DmaBuf({ length: 0x4000, memory: new KernelMemory(0x4000) }));
       const fd = program.process.openFd(file) as number;
       const values = { flags: 7, ioasId, fd, length: 0x4000n, iova: 0x100_0000n };
       return program.err(uapi.IOMMU_IOAS_MAP_FILE, uapi.IoasMapFile, values);
+    },
+  );
+});
+
+describe('VFIO devices', () => {
+  changed(
+    'linux-6.19',
+    'DEVICE_FEATURE gives a BAR as a dma-buf',
+    { from: 'linux-6.6', before: 'ENOTTY', since: '' },
+    async (release) => {
+      const vm = await Vm.start(testMachine({ abi: release }).machine);
+      const { fd } = await vm.device(0);
+      const flags = vfio.VFIO_DEVICE_FEATURE_PROBE | vfio.VFIO_DEVICE_FEATURE_GET | vfio.VFIO_DEVICE_FEATURE_DMA_BUF;
+      return vm.program.err(fd, vfio.VFIO_DEVICE_FEATURE, vfio.DeviceFeature, { argsz: 8, flags });
     },
   );
 });

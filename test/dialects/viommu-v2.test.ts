@@ -2,9 +2,10 @@
 import { describe, expect, it } from 'vitest';
 import * as uapi from '../../src/abi/iommufd.ts';
 import * as v2 from '../../src/abi/iommufd-viommu-v2.ts';
+import { CmdqvSlice, withCmdqv } from '../host/cmdqv.ts';
 import { commandBytes, commands, STE_BYPASS } from '../host/guest.ts';
-import { testMachine } from '../host/program.ts';
-import { bringUp, type Device, V2, Vm } from '../host/vm.ts';
+import { MIB, type MutableMachine, testMachine } from '../host/program.ts';
+import { bringUp, type Device, GUEST_BASE, V2, Vm } from '../host/vm.ts';
 
 type Values = Record<string, number | bigint>;
 
@@ -119,9 +120,44 @@ describe('the dialect of the design thread', () => {
     expect([await bytes(V2), await bytes('linux-7.1')]).toEqual([32, 40]);
   });
 
-  it('viommu-v2: VQUEUE_ALLOC is known and refused (EOPNOTSUPP): no SMMU here has queues for guests', async () => {
-    const vm = await start(V2);
-    expect(await vm.program.err(vm.iommufd, v2.IOMMU_VQUEUE_ALLOC, v2.VqueueAlloc)).toBe('EOPNOTSUPP');
+  it('viommu-v2: VQUEUE_ALLOC where linux-6.17 has HW_QUEUE_ALLOC; for an SMMU without a CMDQV it is EOPNOTSUPP', async () => {
+    const { vm, slice } = await sliced(V2);
+    const ask = (values: Values) => vm.program.err(vm.iommufd, v2.IOMMU_VQUEUE_ALLOC, v2.VqueueAlloc, values);
+    expect(await ask({ viommuId: slice.id, dataType: 1, dataLen: 16 })).toBe('EOPNOTSUPP');
+    expect([await ask({ flags: 1 }), await ask({}), await ask({ dataLen: 16 })]).toEqual([
+      'EOPNOTSUPP',
+      'EINVAL',
+      'ENOENT',
+    ]);
     expect(await vm.program.err(vm.iommufd, uapi.IOMMU_HW_QUEUE_ALLOC, uapi.HwQueueAlloc)).toBe('ENOTTY');
+  });
+
+  it('viommu-v2: a queue is not pinned and its pages need not lie together, unlike those of linux-6.17', async () => {
+    const ask = async (abi: string) => {
+      const change = (machine: MutableMachine) => {
+        withCmdqv(machine);
+        machine.memory = { fragmentSeed: 1 };
+      };
+      const vm = await Vm.start(testMachine({ abi, change }).machine);
+      const queues = await CmdqvSlice.open(vm, await vm.device(0));
+      const two = await queues.queueAt(0, vm.ram.allocate(2), 2);
+      const one = await queues.queueAt(1, vm.ram.allocate());
+      return [typeof two === 'number', one, await vm.unmap(GUEST_BASE, 8 * MIB)];
+    };
+    expect(await ask(V2)).toEqual([true, expect.any(Number), '']);
+    expect(await ask('linux-6.17')).toEqual([false, 'EIO', '']);
+  });
+
+  it('viommu-v2: the page of a vIOMMU is mapped by its ID, and does not keep it; that of linux-6.17 does', async () => {
+    const ask = async (abi: string) => {
+      const vm = await Vm.start(testMachine({ abi, change: withCmdqv }).machine);
+      const queues = await CmdqvSlice.open(vm, await vm.device(0));
+      queues.map();
+      return [queues.offset === BigInt(queues.id) * 4096n, await vm.destroy(queues.id)];
+    };
+    expect([await ask(V2), await ask('linux-6.17')]).toEqual([
+      [true, ''],
+      [false, 'EBUSY'],
+    ]);
   });
 });

@@ -31,8 +31,8 @@ function compile(output: string, ...args: string[]): void {
 }
 
 /** @returns what it printed, with its exit status at the end */
-async function run(program: string, ...args: string[]): Promise<string> {
-  const machine = new Machine(parseMachine(preset('two-smmus').machine), { dialect: dialect(DEFAULT_DIALECT) });
+async function run(on: string, program: string, ...args: string[]): Promise<string> {
+  const machine = new Machine(parseMachine(preset(on).machine), { dialect: dialect(DEFAULT_DIALECT) });
   const server = new Server({ machine, directory: folder });
   await server.start();
   try {
@@ -56,17 +56,20 @@ describe.skipIf(!can)(`on AArch64 (needs ${COMPILER} and ${EMULATORS.join(' or '
     compile(shim, ...SHIM_FLAGS, '-Werror', ...sources.map((file) => `shim/${file}`), '-ldl', '-pthread');
   }, 60_000);
 
-  it('the example of two SMMUs passes', async () => {
-    const program = path.join(folder, 'two-smmus');
-    compile(program, '-O2', '-Iexamples/uapi', 'examples/two-smmus.c');
-    const told = await run(program);
-    expect(told.split('\n').filter((line) => !/^(ok|#) /.test(line))).toEqual(['1..58', 'status 0']);
+  it.each([
+    ['two-smmus', 'two-smmus', 58],
+    ['cmdqv', 'grace', 38],
+  ])('the example %s passes on %s', async (example, on, checks) => {
+    const program = path.join(folder, example);
+    compile(program, '-O2', '-Iexamples/uapi', `examples/${example}.c`);
+    const told = await run(on, program);
+    expect(told.split('\n').filter((line) => !/^(ok|#) /.test(line))).toEqual([`1..${checks}`, 'status 0']);
   });
 
   it.each(['/dev/vfio/vfio', '/dev/iommu'])('%s carries DMA, interrupts and mapped registers', async (container) => {
     const program = path.join(folder, 'container');
     const flags = ['-D_GNU_SOURCE', '-O2', '-Iexamples/uapi', '-include', 'stdbool.h'];
     compile(program, ...flags, 'test/e2e/container.c');
-    expect(await run(program, container)).toBe('status 0');
+    expect(await run('two-smmus', program, container)).toBe('status 0');
   });
 });

@@ -4,13 +4,16 @@ import { Errno } from '../../src/abi/errno.ts';
 import { FailurePoints } from '../../src/drivers/failure-points.ts';
 import type { Machine } from '../../src/host/machine.ts';
 import { MockMachine } from '../../src/host/mock-machine.ts';
-import type { Mapping } from '../../src/iommufd/file.ts';
+import { type MappedRegisters, type Mapping, mappedRegisters } from '../../src/iommufd/file.ts';
 import { RecordingTracer } from '../../src/iommufd/testing.ts';
 import { Program, testMachine } from '../host/program.ts';
 
 const MEMORY_BYTES = 2 ** 20;
 
-/** Numbers are what the call is given; `bytes`, in hexadecimal, are put at `address` before. */
+/**
+ * Numbers are what the call is given; `bytes`, in hexadecimal, are put at `address` before. A store or load is one of the
+ * n-th thing that was mapped.
+ */
 export type Call =
   | { readonly open: string }
   | { readonly close: number }
@@ -30,7 +33,9 @@ export type Call =
       readonly protection: number;
       readonly flags: number;
       readonly at: bigint;
-    };
+    }
+  | { readonly store: number; readonly at: number; readonly bytes: string }
+  | { readonly load: number; readonly at: number; readonly count: number };
 
 /** The machine of a test, and a program on it whose descriptors are the same in every run. */
 export class Target {
@@ -66,6 +71,11 @@ export class Target {
     return this.machine.dialect;
   }
 
+  /** How many mappings it has made. */
+  get mapped(): number {
+    return this.mappings.length;
+  }
+
   get descriptors(): number[] {
     return [...this.program.process.files.keys()];
   }
@@ -93,11 +103,19 @@ export class Target {
     if (left.length) throw new Error(`left behind: ${left.map(([name, count]) => `${name} ${count}`).join(', ')}`);
   }
 
+  /** Null for memory, and when a shrunk sequence has lost what mapped it. */
+  private registers(index: number): MappedRegisters | null {
+    const mapping = this.mappings[index];
+    return mapping ? mappedRegisters(mapping) : null;
+  }
+
   private perform(call: Call): unknown {
     const { program } = this;
     const { process } = program;
     if ('open' in call) return program.open(call.open);
     if ('close' in call) return process.files.has(call.close) ? program.close(call.close) : undefined;
+    if ('store' in call) return this.registers(call.store)?.store(call.at, Buffer.from(call.bytes, 'hex'));
+    if ('load' in call) return this.registers(call.load)?.load(call.at, new Uint8Array(call.count));
     const fd = Object.values(call)[0] as number;
     // A shrunk sequence may have lost what opened it.
     const file = process.fileOf(fd);

@@ -95,10 +95,9 @@ export class HostileProgram {
     const fd = dice.pick(open);
     if (roll < 82) return this.ioctl(fd);
     if (roll < 92) return this.transfer(fd);
-    if (roll < 94) return { poll: fd };
-    if (roll < 96) {
-      return { mmap: fd, length: this.wild(), protection: dice.below(8), flags: dice.below(4), at: this.wild() };
-    }
+    if (roll < 93) return { poll: fd };
+    if (roll < 95) return this.mmap(fd);
+    if (roll < 97 && this.target.mapped) return this.access();
     return open.length >= DESCRIPTORS ? { close: fd } : { open: this.path() };
   }
 
@@ -179,6 +178,26 @@ export class HostileProgram {
   private someLength(): bigint {
     const { dice } = this;
     return dice.chance(5) ? this.wild() : BigInt(1 + dice.below(32)) * 0x1000n;
+  }
+
+  /** Often a whole BAR, or the whole of what a vIOMMU offers. */
+  private mmap(fd: number): Call {
+    const { dice } = this;
+    const length = dice.chance(60) ? dice.pick([0x1000n, 0x2000n, 0x4000n, 0x10000n]) : this.wild();
+    const at = dice.chance(60) ? BigInt(dice.below(12)) * 0x1000n : this.wild();
+    return { mmap: fd, length, protection: dice.chance(60) ? 3 : dice.below(8), flags: dice.below(4), at };
+  }
+
+  /** Of mapped registers. Who traps it sees to it that it is in the mapping. */
+  private access(): Call {
+    const { dice } = this;
+    const index = dice.below(this.target.mapped);
+    const count = dice.pick([1, 2, 4, 8, 16]);
+    const at = dice.chance(70) ? dice.below(0x100) : dice.below(0x1000 - 16);
+    if (dice.chance(40)) return { load: index, at, count };
+    const bytes = new Uint8Array(count);
+    this.noise(bytes, 40);
+    return { store: index, at, bytes: Buffer.from(bytes).toString('hex') };
   }
 
   private transfer(fd: number): Call {

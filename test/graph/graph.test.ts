@@ -17,8 +17,9 @@ const ONLY_WITH = {
   mock: [
     ...['mockDomain', 'mockReplace', 'pasidAttach', 'pasidReplace', 'pasidDetach', 'pasidCheck', 'addReserved'],
     ...['dmabufGet', 'dmabufRevoke', 'checkMap', 'createAccess', 'accessPages', 'accessRw', 'accessReplaceIoas'],
-    ...['destroyAccessPages', 'triggerIopf', 'triggerVevent', 'hwQueueAlloc', 'regionMap', 'mockDirty'],
+    ...['destroyAccessPages', 'triggerIopf', 'triggerVevent', 'mockDirty'],
   ],
+  queues: ['hwQueueAlloc', 'regionMap'],
   vfio: [
     ...['vfioOpen', 'vfioBind', 'vfioAttach', 'vfioDetach', 'dma', 'guestMap', 'guestChange'],
     ...['groupOpen', 'groupSetContainer', 'groupUnsetContainer', 'groupStatus', 'groupGetDevice'],
@@ -60,8 +61,9 @@ function expected(has: readonly (keyof typeof ONLY_WITH)[]): string[] {
 }
 
 describe.each([
-  { machine: 'mock', abi: 'linux-7.1', share: 1, has: ['mock', 'dirty', 'faults', 'sinceV2'] as const },
+  { machine: 'mock', abi: 'linux-7.1', share: 1, has: ['mock', 'queues', 'dirty', 'faults', 'sinceV2'] as const },
   { machine: 'two-smmus', abi: 'linux-7.1', share: 0.5, has: ['vfio', 'sinceV2'] as const },
+  { machine: 'two-smmus with CMDQVs', abi: 'linux-7.1', share: 0.5, has: ['vfio', 'queues', 'sinceV2'] as const },
   { machine: 'two-smmus-fragmented', abi: 'viommu-v2', share: 0.5, has: ['vfio', 'v2'] as const },
   { machine: 'one-smmu', abi: 'linux-7.1', share: 0.75, has: ['vfio', 'pasids', 'dirty', 'sinceV2'] as const },
   {

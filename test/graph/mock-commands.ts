@@ -1,6 +1,7 @@
 /** Mock devices: made, attached with and without PASIDs, replaced; what tests do to them. */
 import type { ErrnoName } from '../../src/abi/errno.ts';
 import * as test from '../../src/abi/iommufd-test.ts';
+import type { DmaBufFile } from '../../src/iommufd/dma-buf.ts';
 import { attached, attaching } from './attach-rules.ts';
 import { type Caller, type Command, caller, hex, target } from './command.ts';
 import { IOVAS } from './ioas-commands.ts';
@@ -201,7 +202,7 @@ export const dmabufGet: Command = (world, pick) => {
     },
     apply: () => {
       const fd = [...process.files.keys()].find((each) => !before.has(each))!;
-      const object = (process.fileOf(fd) as unknown as { buffer: never }).buffer;
+      const object = (process.fileOf(fd) as DmaBufFile).buffer.memory!;
       world.opened(process, fd, { kind: 'dma-buf', object, pages });
     },
   };

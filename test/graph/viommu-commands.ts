@@ -8,8 +8,9 @@ import { type Command, caller, hex, target } from './command.ts';
 import { IOVAS } from './ioas-commands.ts';
 import { byteOf, pageOf, pagesOf, parts, realign } from './mapping-rules.ts';
 import { type Device, type EventQueue, type HwQueue, PAGE, type Viommu } from './model.ts';
+import type { World } from './world.ts';
 
-const REGION_BYTES = 8192n;
+const regionBytes = (world: World): bigint => (world.isMock ? 8192n : 0x10000n);
 
 export const viommuAlloc: Command = (world, pick) => {
   const by = caller(world, pick);
@@ -21,7 +22,10 @@ export const viommuAlloc: Command = (world, pick) => {
   const isV2 = world.release === 'viommu-v2';
   const parent = pick.oneIn(8) ? meant.thing : (pick.of(parents) ?? meant.thing);
   const hwptId = parent?.id ?? meant.id;
-  const withRegion = world.isMock && world.release === 'linux-7.1' && pick.oneIn(3);
+  const withRegion = world.release === 'linux-7.1' && (world.isMock ? pick.oneIn(3) : world.hasCmdqvs && pick.oneIn(2));
+  const [regionType, answerType] = world.isMock
+    ? [test.IOMMU_VIOMMU_TYPE_SELFTEST, test.ViommuSelftest]
+    : [uapi.IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV, uapi.ViommuTegra241Cmdqv];
   const id = context.freeId();
   let [answer, region] = [0, 0n];
   return {
@@ -29,16 +33,17 @@ export const viommuAlloc: Command = (world, pick) => {
     expected: !parent ? 'ENOENT' : parent.nestParent ? '' : 'EINVAL',
     undone: true,
     call: async () => {
-      const type = world.isMock ? test.IOMMU_VIOMMU_TYPE_SELFTEST : isV2 ? 0 : 1;
-      const dataUptr = process.put(new Uint8Array(test.ViommuSelftest.size));
-      const data = withRegion ? { dataLen: test.ViommuSelftest.size, dataUptr } : {};
+      const type = withRegion || world.isMock ? regionType : isV2 ? 0 : 1;
+      const dataUptr = process.put(new Uint8Array(answerType.size));
+      const data = withRegion ? { dataLen: answerType.size, dataUptr } : {};
       const [number, layout] = isV2
         ? [v2.V2_IOMMU_VIOMMU_ALLOC, v2.V2ViommuAlloc as never as typeof uapi.ViommuAlloc]
         : [uapi.IOMMU_VIOMMU_ALLOC, uapi.ViommuAlloc];
       const values = { devId: device.id, hwptId, type, ...data };
       const { errno, s } = await world.ioctl(process, context.engine, number, layout, values);
       answer = s.outViommuId;
-      region = new test.ViommuSelftest(process.get(test.ViommuSelftest.size)).outMmapOffset;
+      const answered = new answerType(process.get(answerType.size));
+      region = 'outMmapOffset' in answered ? answered.outMmapOffset : answered.outVintfMmapOffset;
       return errno;
     },
     apply: () => {
@@ -191,24 +196,26 @@ const HW_QUEUES = 2;
 export const hwQueueAlloc: Command = (world, pick) => {
   const by = caller(world, pick);
   const viommu = by && pick.of(by.context.all('viommu'));
-  if (!viommu || !world.isMock || !world.speaks('IOMMU_HW_QUEUE_ALLOC')) return null;
+  if (!viommu || !(world.isMock || world.hasCmdqvs) || !world.speaks('IOMMU_HW_QUEUE_ALLOC')) return null;
   const { context, process } = by;
   const { ioas } = viommu.parent;
   const queues = context.all('hw-queue').filter((queue) => queue.viommu === viommu);
   const index = pick.oneIn(3) ? pick.below(HW_QUEUES + 1) : queues.length;
   const area = pick.oneIn(6) ? undefined : pick.of(ioas.areas);
   const iova = area?.start ?? pick.from(IOVAS);
-  const length = pick.oneIn(3) ? BigInt(1 + pick.below(3)) * PAGE : PAGE;
+  // Two pages of a CMDQV would have to lie at an even one in physical memory, of which nothing is known here.
+  const length = pick.oneIn(3) ? pick.from(world.isMock ? [PAGE, 2n * PAGE, 3n * PAGE] : [PAGE, 3n * PAGE]) : PAGE;
   const start = iova - (iova % PAGE);
   const pin = { start, last: iova + length - 1n + ((PAGE - ((iova + length) % PAGE)) % PAGE) };
   const found = parts(ioas, pin);
   const has = (n: number): boolean => queues.some((queue) => queue.index === n);
-  let expected: ErrnoName | '' = realign(ioas, PAGE);
+  let expected: ErrnoName | '' = world.isMock || viommu.region !== null ? realign(ioas, PAGE) : 'EOPNOTSUPP';
   if (!expected) expected = firstRefusal(world, ioas, pin) || (found === 'ENOENT' ? 'ENOENT' : '');
   if (!expected && found !== 'ENOENT') expected = contiguous(found) ? '' : 'EFAULT';
   if (!expected && index >= HW_QUEUES) expected = 'EINVAL';
   if (!expected && has(index)) expected = 'EEXIST';
   if (!expected && index === 1 && !has(0)) expected = 'EIO';
+  if (!expected && !world.isMock && (length !== PAGE || iova % PAGE)) expected = 'EINVAL';
   const [id, accessId] = [context.freeId(), context.freeId(1)];
   let answer = 0;
   return {
@@ -217,7 +224,7 @@ export const hwQueueAlloc: Command = (world, pick) => {
     undone: true,
     call: async () => {
       const { IOMMU_HW_QUEUE_ALLOC: number, HwQueueAlloc: layout } = uapi;
-      const type = test.IOMMU_HW_QUEUE_TYPE_SELFTEST;
+      const type = world.isMock ? test.IOMMU_HW_QUEUE_TYPE_SELFTEST : uapi.IOMMU_HW_QUEUE_TYPE_TEGRA241_CMDQV;
       const values = { viommuId: viommu.id, type, index, nestingParentIova: iova, length };
       const { errno, s } = await world.ioctl(process, context.engine, number, layout, values);
       answer = s.outHwQueueId;
@@ -299,7 +306,7 @@ export const regionMap: Command = (world, pick) => {
     expected: '',
     call: () =>
       world.errnoOf(() => {
-        mapping = context.engine.mmap(process, REGION_BYTES, 3, 1, viommu.region!);
+        mapping = context.engine.mmap(process, regionBytes(world), 3, 1, viommu.region!);
       }),
     apply: () => {
       viommu.mapped = true;

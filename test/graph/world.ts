@@ -5,12 +5,14 @@ import * as test from '../../src/abi/iommufd-test.ts';
 import type { AnyStruct } from '../../src/abi/struct.ts';
 import { FailurePoints } from '../../src/drivers/failure-points.ts';
 import { Machine } from '../../src/host/machine.ts';
-import { parseMachine } from '../../src/host/machine-description.ts';
+import { type MachineInput, parseMachine } from '../../src/host/machine-description.ts';
 import { MockMachine } from '../../src/host/mock-machine.ts';
 import { preset } from '../../src/host/presets.ts';
 import type { IommufdContext } from '../../src/iommufd/context.ts';
 import type { Mapping, OpenFile } from '../../src/iommufd/file.ts';
 import type { MemoryObject } from '../../src/memory/process-memory.ts';
+import { withCmdqv } from '../host/cmdqv.ts';
+import type { MutableMachine } from '../host/program.ts';
 import { Channel } from './channel.ts';
 import { Pins } from './mapping-rules.ts';
 import {
@@ -62,6 +64,15 @@ export interface Plan {
 /** What a process opens to have an iommufd: of its own, or as a container. */
 export const IOMMUFD_PATHS = ['/dev/iommu', '/dev/vfio/vfio'] as const;
 
+const WITH_CMDQVS = ' with CMDQVs';
+
+/** A preset, or one 'with CMDQVs' in front of its SMMUs. */
+function described(name: string): MachineInput {
+  const text = structuredClone(preset(name.replace(WITH_CMDQVS, '')).machine) as MachineInput & MutableMachine;
+  if (name.endsWith(WITH_CMDQVS)) withCmdqv(text);
+  return text;
+}
+
 export class World {
   private readonly name: string;
   readonly machine: Machine | MockMachine;
@@ -93,7 +104,7 @@ export class World {
     this.machine =
       name === 'mock'
         ? new MockMachine({ dialect: dialect(abi) })
-        : new Machine(parseMachine({ ...preset(name).machine, policy: { memlock: 'enforced' } }), {
+        : new Machine(parseMachine({ ...described(name), policy: { memlock: 'enforced' } }), {
             dialect: dialect(abi),
           });
     this.processes = [];
@@ -123,6 +134,10 @@ export class World {
     return this.machine;
   }
 
+  get hasCmdqvs(): boolean {
+    return !this.isMock && this.smmus.iommus.some(({ cmdqv }) => cmdqv !== null);
+  }
+
   /** Which IOMMU is in front of vfioN: in the presets every device has one of its own, or all have the same. */
   iommuOf(index: number): number {
     return this.smmus.iommus.length > 1 ? index : 0;
@@ -134,12 +149,12 @@ export class World {
 
   /** Of vfioN on its bus. */
   addressOf(index: number): string {
-    return preset(this.name).machine.functions[index]!.bdf;
+    return described(this.name).functions[index]!.bdf;
   }
 
   /** What the machine's description says of vfioN. */
   traitsOf(index: number): Traits {
-    const { iommus, functions } = preset(this.name).machine;
+    const { iommus, functions } = described(this.name);
     const fn = functions[index]!;
     const asksBy = fn.canStall ? 'stalls' : fn.pri ? 'requests' : null;
     return { pasidBits: fn.pasidBits ?? 0, asksBy, tracksDirty: iommus[this.iommuOf(index)]!.httu === 2 };

@@ -1,5 +1,6 @@
 /**
- * VFIO calls, and those of the design thread's dialect, on a machine with SMMUs: every allocation inside a call fails once.
+ * VFIO calls, those for command queues of guests, and those of the design thread's dialect, on a machine with SMMUs that
+ * have CMDQVs: every allocation inside a call fails once.
  * The answer is ENOMEM, nothing is lost, and the call works the next time. src/iommufd/failure-sweep.test.ts has the rest.
  */
 import { describe, expect, it } from 'vitest';
@@ -10,9 +11,10 @@ import type { AnyStruct } from '../../src/abi/struct.ts';
 import * as vfio from '../../src/abi/vfio.ts';
 import { FailurePoints } from '../../src/drivers/failure-points.ts';
 import type { IommufdContext } from '../../src/iommufd/context.ts';
+import { CmdqvSlice, withCmdqv } from './cmdqv.ts';
 import { STE_BYPASS } from './guest.ts';
 import { leftovers, testMachine } from './program.ts';
-import { type Device, type Slice, V2, Vm } from './vm.ts';
+import { type Device, GUEST_BASE, type Slice, V2, Vm } from './vm.ts';
 
 interface World {
   readonly vm: Vm;
@@ -23,7 +25,7 @@ interface World {
 }
 
 async function world(abi: string): Promise<World> {
-  const { machine } = testMachine({ abi });
+  const { machine } = testMachine({ abi, change: withCmdqv });
   const vm = await Vm.start(machine);
   const device = await vm.device(0);
   const slice = await vm.slice(device);
@@ -129,6 +131,63 @@ const V2_CALLS: Readonly<Record<string, Scenario>> = {
   },
 };
 
+let queues: CmdqvSlice;
+const withQueues = async (w: World): Promise<void> => {
+  queues = await CmdqvSlice.open(w.vm, w.device);
+};
+/** From linux-6.19 on. */
+const DMA_BUF_CALLS: Readonly<Record<string, Scenario>> = {
+  DEVICE_FEATURE_DMA_BUF: {
+    call: ({ vm, device }) => {
+      const words = Uint32Array.of(40, vfio.VFIO_DEVICE_FEATURE_GET | vfio.VFIO_DEVICE_FEATURE_DMA_BUF, 0, 0, 0, 1);
+      const range = Uint32Array.of(0, 0, 0x1000, 0);
+      const at = vm.program.put(new Uint8Array(Uint32Array.of(...words, ...range).buffer));
+      return vm.program.bare(device.fd, vfio.VFIO_DEVICE_FEATURE, at);
+    },
+  },
+};
+
+const CMDQV_CALLS: Readonly<Record<string, Scenario>> = {
+  'VIOMMU_ALLOC with a virtual interface': {
+    call: iommufdCall(uapi.IOMMU_VIOMMU_ALLOC, uapi.ViommuAlloc, (w) => {
+      const data = { dataLen: 16, dataUptr: w.vm.program.put(new Uint8Array(16)) };
+      return { type: 2, devId: w.device.id, hwptId: w.vm.parentId, ...data };
+    }),
+  },
+  'VDEVICE_ALLOC in a virtual interface': {
+    given: withQueues,
+    call: (w) => {
+      const values = { viommuId: queues.id, devId: w.device.id, virtId: 7n };
+      return w.vm.program.err(w.vm.iommufd, uapi.IOMMU_VDEVICE_ALLOC, uapi.VdeviceAlloc, values);
+    },
+  },
+  HW_QUEUE_ALLOC: {
+    given: withQueues,
+    call: ({ vm }) => {
+      const values = { viommuId: queues.id, type: 1, nestingParentIova: GUEST_BASE, length: 4096n };
+      return vm.program.err(vm.iommufd, uapi.IOMMU_HW_QUEUE_ALLOC, uapi.HwQueueAlloc, values);
+    },
+  },
+};
+
+const VQUEUE_CALLS: Readonly<Record<string, Scenario>> = {
+  'VIOMMU_ALLOC with a virtual interface': {
+    call: iommufdCall(v2.V2_IOMMU_VIOMMU_ALLOC, v2.V2ViommuAlloc, (w) => ({
+      type: v2.V2_IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV,
+      devId: w.device.id,
+      hwptId: w.vm.parentId,
+    })),
+  },
+  VQUEUE_ALLOC: {
+    given: withQueues,
+    call: (w) => {
+      const data = Object.assign(new v2.VqueueTegra241Cmdqv(), { vcmdqLog2size: 8, vcmdqBase: GUEST_BASE });
+      const values = { viommuId: queues.id, dataType: 1, dataLen: 16, dataUptr: w.vm.program.put(data.bytes) };
+      return w.vm.program.err(w.vm.iommufd, v2.IOMMU_VQUEUE_ALLOC, v2.VqueueAlloc, values);
+    },
+  },
+};
+
 /** What the machine and the iommufd hold. */
 function holdings({ vm: { program, iommufd } }: World): object {
   const { objects } = program.file(iommufd) as IommufdContext;
@@ -161,8 +220,8 @@ async function sweep(abi: string, { given, call }: Scenario): Promise<number> {
 }
 
 describe.each([
-  ['linux-7.1', VFIO_CALLS],
-  [V2, { ...VFIO_CALLS, ...V2_CALLS }],
+  ['linux-7.1', { ...VFIO_CALLS, ...DMA_BUF_CALLS, ...CMDQV_CALLS }],
+  [V2, { ...VFIO_CALLS, ...V2_CALLS, ...VQUEUE_CALLS }],
 ] as const)('when an allocation fails, the call is refused with ENOMEM and loses nothing, %s', (abi, calls) => {
   it.each(Object.entries<Scenario>(calls))('%s', async (_name, scenario) => {
     expect((await sweep(abi, scenario)) > 0).toBe(!scenario.free);

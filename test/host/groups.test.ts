@@ -1,11 +1,13 @@
 /** IOMMU groups as they follow from the topology, and what a group of several devices means to programs. */
 import { describe, expect, it } from 'vitest';
-import { IOMMU_IOAS_ALLOC, IoasAlloc } from '../../src/abi/iommufd.ts';
+import { HwptAlloc, IOMMU_HWPT_ALLOC, IOMMU_IOAS_ALLOC, IoasAlloc } from '../../src/abi/iommufd.ts';
 import * as vfio from '../../src/abi/vfio.ts';
 import * as groups from '../../src/abi/vfio-group.ts';
 import { parseMachine } from '../../src/host/machine-description.ts';
 import { preset } from '../../src/host/presets.ts';
-import { type MutableMachine, Program, testMachine } from './program.ts';
+import { ContextTable, STE_ABORT, Stage1 } from './guest.ts';
+import { leftovers, type MutableMachine, Program, testMachine } from './program.ts';
+import { Probe, Vm } from './vm.ts';
 
 const SMMU = 'smmu3.0x000000002b400000';
 const fn = (bdf: string, acs = true) => ({ bdf, iommu: SMMU, acs });
@@ -109,5 +111,80 @@ describe('devices of one group', () => {
     expect(await hotReset()).toBe('EINVAL');
     await bind(3, iommufd);
     expect(await hotReset()).toBe('');
+  });
+});
+
+describe('DMA of a group', () => {
+  /** Functions that no IOMMU can tell apart; all but `unbound` of them are bound. */
+  async function group(functions: number, unbound = 0) {
+    const { machine } = testMachine({
+      preset: 'accel-oas48',
+      change: (text) => {
+        const alike = { ...text.functions[2]!, acs: false, ats: false, pri: false };
+        text.functions = Array.from({ length: functions }, (_, n) => ({ ...alike, bdf: `0000:03:00.${n}` }));
+      },
+    });
+    const vm = await Vm.start(machine);
+    const devices = [];
+    for (let n = 0; n < functions - unbound; n++) devices.push(await vm.device(n));
+    const probes = devices.map((device) => new Probe(device));
+    const page = vm.ram.allocate();
+    vm.ram.text(page, 'guest RAM');
+    const reads = () => probes.map((probe) => probe.read(page));
+    return { machine, vm, devices, page, reads };
+  }
+
+  it('is translated for all when one of them is attached, and until the last one that was is detached', async () => {
+    const { machine, vm, devices, page, reads } = await group(2);
+    const [first, second] = [devices[0]!, devices[1]!];
+    expect(reads()).toEqual([null, null]);
+    await first.attach(vm.ioasId);
+    expect(reads()).toEqual(['guest RAM', 'guest RAM']);
+    await second.attach(vm.ioasId);
+    await first.detach();
+    expect(reads()).toEqual(['guest RAM', 'guest RAM']);
+    vm.program.close(second.fd);
+    expect(new Probe(first).read(page)).toBe(null);
+    vm.program.die();
+    expect(leftovers(machine)).toEqual({});
+  });
+
+  it('by PASID is translated for all, too', async () => {
+    const { vm, devices, page } = await group(2);
+    const [first, second] = [devices[0]!, devices[1]!];
+    const hwpt = { flags: 8, devId: first.id, ptId: vm.ioasId };
+    const { outHwptId: ptId } = await vm.program.ok(vm.iommufd, IOMMU_HWPT_ALLOC, HwptAlloc, hwpt);
+    const values = { argsz: 16, flags: 1, pasid: 5, ptId };
+    await vm.program.ok(first.fd, vfio.VFIO_DEVICE_ATTACH_IOMMUFD_PT, vfio.DeviceAttachIommufdPt, values);
+    expect(new Probe(second).read(page, 5)).toBe('guest RAM');
+    expect(new Probe(second).read(page, 6)).toBe(null);
+  });
+
+  it("goes behind a guest's stage 1 only when every device of the group has a vDEVICE", async () => {
+    const { vm, devices, page, reads } = await group(2);
+    const [first, second] = [devices[0]!, devices[1]!];
+    const slice = await vm.slice(first);
+    await slice.setVirtualId(first, 0x10);
+    const stage1 = new Stage1(vm.ram, 7);
+    stage1.map(page, page);
+    const contexts = new ContextTable(vm.ram);
+    contexts.set(0, stage1);
+    const nested = await slice.nested(first, contexts.ste());
+    expect([await first.attachErr(nested), ...reads()]).toEqual(['ENOENT', null, null]);
+    await slice.setVirtualId(second, 0x11);
+    await first.attach(nested);
+    expect(reads()).toEqual(['guest RAM', 'guest RAM']);
+    await first.attach(await slice.nested(first, STE_ABORT));
+    expect(reads()).toEqual([null, null]);
+  });
+
+  it("does not go behind a guest's stage 1 while one of the devices is bound to nobody", async () => {
+    const { vm, devices } = await group(2, 1);
+    const slice = await vm.slice(devices[0]!);
+    await slice.setVirtualId(devices[0]!, 0x10);
+    const contexts = new ContextTable(vm.ram);
+    contexts.set(0, new Stage1(vm.ram, 7));
+    expect(await devices[0]!.attachErr(await slice.nested(devices[0]!, contexts.ste()))).toBe('ENOENT');
+    expect(await devices[0]!.attachErr(await slice.nested(devices[0]!, STE_ABORT))).toBe('');
   });
 });

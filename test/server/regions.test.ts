@@ -50,7 +50,7 @@ class RegionFile implements OpenFile {
     if (!(flags & 1)) throw fail('EINVAL', 'only a shared mapping is possible');
     if (!this.mapping) {
       const mapping: Mapping = {
-        region: this.region,
+        pages: this.region,
         inUse: null,
         ended: () => {
           if (this.mapping === mapping) this.mapping = null;

@@ -43,8 +43,7 @@ class DeviceFile implements OpenFile {
       return this.bytes.subarray(from, from + bytes.length);
     };
     const mapping: Mapping = {
-      region: { bytes: new Uint8Array() },
-      registers: {
+      pages: {
         name: 'device',
         length: Math.ceil(Number(length) / 4096) * 4096,
         load: (at, into) => into.set(access(at, into, false)),

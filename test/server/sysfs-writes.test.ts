@@ -38,11 +38,14 @@ describe.each(['bash', 'dash'].filter(has))('a script of %s', (shell) => {
     const lines = await printed(
       shell,
       `there() { for path in driver vfio-dev /dev/vfio/0 /dev/vfio/devices/vfio0; do [ -e $path ] && echo $path >&3; done; }
-      echo 0000:01:00.0 > driver/unbind; there; echo unbound >&3
+      driver() { read -r first < uevent; echo $first >&3; }
+      driver; echo 0000:01:00.0 > driver/unbind; there; driver; echo unbound >&3
       echo > driver_override; echo 0000:01:00.0 > /sys/bus/pci/drivers/vfio-pci/bind || echo refused >&3
-      echo 8086 2021 > /sys/bus/pci/drivers/vfio-pci/new_id && there`,
+      echo 8086 2021 > /sys/bus/pci/drivers/vfio-pci/new_id && there; driver`,
     );
-    expect(lines).toEqual(['unbound', 'refused', 'driver', 'vfio-dev', '/dev/vfio/0', '/dev/vfio/devices/vfio0']);
+    const there = ['driver', 'vfio-dev', '/dev/vfio/0', '/dev/vfio/devices/vfio0'];
+    const [driver, none] = ['DRIVER=vfio-pci', 'PCI_CLASS=88000'];
+    expect(lines).toEqual([driver, none, 'unbound', 'refused', ...there, driver]);
   });
 
   it('sees what is refused, and goes on', async () => {

@@ -11,7 +11,7 @@ const CHANSTS = CHANNEL + 0x08;
 const CHAINADDR = CHANNEL + 0x10;
 const CHANCMP = CHANNEL + 0x18;
 const CHANERR = CHANNEL + 0x28;
-const [ACTIVE, DONE, SUSPENDED, HALTED] = [0, 1, 2, 3];
+const [ACTIVE, DONE, SUSPENDED, HALTED, ARMED] = [0, 1, 2, 3, 4];
 
 interface Copy {
   readonly source: number;
@@ -85,6 +85,18 @@ describe('the IOAT engine', () => {
     engine.start(0x20000, 65535);
     engine.clock.settle();
     expect(engine.status()).toBe(DONE);
+  });
+
+  it('is armed by a new chain, without a completed descriptor to show after a reset, unless an error stands', () => {
+    const { fn, write, descriptor, start } = rig();
+    write(CHANCMD, 1, 0x20);
+    write(CHAINADDR, 4, 0x1000);
+    expect([fn.readRegister(CHANSTS, 4), fn.readRegister(CHANSTS + 4, 4)]).toEqual([ARMED, 0]);
+    descriptor(0x1000, { source: 0x2000, destination: 0x3000, size: 0 });
+    start(0x1000, 1);
+    expect(fn.readRegister(CHANERR, 4)).not.toBe(0);
+    write(CHAINADDR, 4, 0x1000);
+    expect(fn.readRegister(CHANSTS, 4) & 7).toBe(HALTED);
   });
 
   it('is active between the turns of a long chain, which a reset ends', () => {

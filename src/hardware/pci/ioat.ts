@@ -47,6 +47,7 @@ import {
   OPERATION_COPY,
   OPERATION_FILL,
   STATE_ACTIVE,
+  STATE_ARMED,
   STATE_DONE,
   STATE_HALTED,
   STATE_SUSPENDED,
@@ -134,10 +135,11 @@ export class IoatEngine implements FunctionModel {
     else if (register === 'INTRCTRL') this.refreshInterruptStatus();
   }
 
-  /** Ends what is at work, too. */
+  /** Ends what is at work, too. The channel then waits for DMACOUNT, unless an error has to be cleared first. */
   private newChain(): void {
     this.drop();
     this.step = 'idle';
+    this.state = this.registers.get('CHANERR') === 0 ? STATE_ARMED : STATE_HALTED;
     this.done = 0;
     this.registers.set('DMACOUNT', 0);
   }

@@ -4,7 +4,6 @@ import { IOMMU_PGFAULT_FLAGS_LAST_PAGE, IOMMU_PGFAULT_FLAGS_PASID_VALID } from '
 import { IOMMU_VEVENTQ_TYPE_SELFTEST, TestTriggerIopf, TestTriggerVevent } from '../../abi/iommufd-test.ts';
 import type { MockDevice } from '../../drivers/mock/device.ts';
 import { IommufdDevice } from '../device.ts';
-import { reportPageRequest } from '../fault-queue.ts';
 import { NO_PASID } from '../group.ts';
 import { Viommu } from '../viommu.ts';
 import type { Operation } from './test-command.ts';
@@ -14,7 +13,7 @@ export const triggerIopf: Operation = ({ context }, _cmd, payload) => {
   const { devId, pasid, grpid, perm, addr } = new TestTriggerIopf(payload);
   const device = context.objects.get(devId, IommufdDevice, 'dev_id');
   const flags = IOMMU_PGFAULT_FLAGS_LAST_PAGE | (pasid === NO_PASID ? 0 : IOMMU_PGFAULT_FLAGS_PASID_VALID);
-  reportPageRequest(device, { flags, pasid, group: grpid, permissions: perm, address: addr }, () => {});
+  device.physical.pageRequests!.report({ flags, pasid, group: grpid, permissions: perm, address: addr }, () => {});
 };
 
 /** ENOENT when the device is not known to a vIOMMU, EOPNOTSUPP when that has no vEVENTQ. */

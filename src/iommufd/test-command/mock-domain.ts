@@ -31,7 +31,7 @@ export class MockDeviceObject extends IommufdObject {
   /** @returns the ID of the HWPT that it is attached to */
   start({ context }: Command, flags: number, ptId: number): number {
     this.physical = this.mock.createDevice(flags);
-    this.bound = IommufdDevice.bind(context, this.physical, this.physical.name, this.physical, false);
+    this.bound = IommufdDevice.bind(context, this.physical, this.physical.name, undefined, false);
     return this.bound.attach(ptId);
   }
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { leftovers, Program, testMachine } from '../../../test/host/program.ts';
 import * as groups from '../../abi/vfio-group.ts';
 import * as type1 from '../../abi/vfio-type1.ts';
-import type { Mapping } from '../file.ts';
+import { type Mapping, mappedRegisters } from '../file.ts';
 
 const IOVA = 0x4000_0000n;
 const SHARED = 1;
@@ -21,7 +21,7 @@ async function withMappedBar(path: string) {
   Object.assign(program.process, {
     registersAt: (address: bigint, length: bigint) =>
       address >= at && address + length <= at + 0x4000n
-        ? { registers: mapping.registers!, offset: Number(address - at) }
+        ? { registers: mappedRegisters(mapping)!, offset: Number(address - at) }
         : null,
   });
   const map = (vaddr: bigint, size: bigint, iova = IOVA) =>

@@ -3,11 +3,12 @@ import { fail } from '../../abi/errno.ts';
 import * as vfio from '../../abi/vfio-type1.ts';
 import type { ProcessMemory } from '../../memory/process-memory.ts';
 import type { IommufdContext } from '../context.ts';
-import type { IoPageTable } from '../io-pagetable.ts';
 import { PAGE_BYTES } from '../pages.ts';
+import type { Span } from '../spans.ts';
 import { max } from '../u64.ts';
 import { readUser, writeUser } from '../user-memory.ts';
 import { compatIoas } from './compat-ioas.ts';
+import { iovaLimits } from './contained-devices.ts';
 
 const OLDEST_SIZE = vfio.Type1Info.end('iovaPgsizes');
 /** Of `next` in the header of a capability. */
@@ -19,7 +20,8 @@ export function getInfo(context: IommufdContext, memory: ProcessMemory, address:
   const room = info.argsz;
   if (room < OLDEST_SIZE) throw fail('EINVAL', `argsz ${room} is less than ${OLDEST_SIZE}`);
   const { table } = compatIoas(context);
-  const capabilities = [dmaAvailable(), iovaRanges(table)];
+  const { pageSizes, usable } = iovaLimits(table, context.isContainer ? context.containedDevices : []);
+  const capabilities = [dmaAvailable(), iovaRanges(usable)];
 
   // Only capabilities that fit are written; argsz then tells what all of them need.
   let offset = vfio.Type1Info.size;
@@ -32,17 +34,16 @@ export function getInfo(context: IommufdContext, memory: ProcessMemory, address:
   }
   info.argsz = offset;
   info.flags = vfio.VFIO_IOMMU_INFO_PGSIZES | vfio.VFIO_IOMMU_INFO_CAPS;
-  info.iovaPgsizes = pageSizes(table);
+  info.iovaPgsizes = pageSizesFor(pageSizes, table.alignment);
   info.capOffset = room >= offset ? vfio.Type1Info.size : 0;
   writeUser(memory, address, info.bytes.subarray(0, Math.min(room, vfio.Type1Info.size)));
   return 0;
 }
 
 /** Bit n set: 2^n bytes can be mapped. Sizes below a page count as a page. */
-function pageSizes(table: IoPageTable): bigint {
-  let sizes = table.commonPageSizes;
-  if (sizes & (PAGE_BYTES - 1n)) sizes = (sizes & -PAGE_BYTES) | PAGE_BYTES;
-  return max(sizes, table.alignment);
+function pageSizesFor(leaves: bigint, alignment: bigint): bigint {
+  const small = leaves & (PAGE_BYTES - 1n);
+  return max(small ? (leaves & -PAGE_BYTES) | PAGE_BYTES : leaves, alignment);
 }
 
 /** There is no limit of our own to the number of mappings. */
@@ -54,8 +55,7 @@ function dmaAvailable(): Uint8Array {
   return capability.bytes;
 }
 
-function iovaRanges(table: IoPageTable): Uint8Array {
-  const ranges = table.usableRanges();
+function iovaRanges(ranges: readonly Span[]): Uint8Array {
   const header = vfio.Type1InfoCapIovaRange.size;
   const bytes = new Uint8Array(header + ranges.length * vfio.VfioIovaRange.size);
   const capability = new vfio.Type1InfoCapIovaRange(bytes);

@@ -19,7 +19,7 @@ export function mapDma(context: IommufdContext, caller: ClientProcess, address: 
   const readable = map.flags & vfio.VFIO_DMA_MAP_FLAG_READ ? PROT_READ : 0;
   const writable = map.flags & vfio.VFIO_DMA_MAP_FLAG_WRITE ? PROT_WRITE : 0;
   const { table } = compatIoas(context);
-  const registers = context.mapsRegisters ? registerPiece(context, caller, map.vaddr, map.size) : null;
+  const registers = context.isContainer ? registerPiece(context, caller, map.vaddr, map.size) : null;
   const piece = registers ?? userPiece(context, caller, map.vaddr, map.size, writable !== 0);
   table.mapNew(piece, map.iova, readable | writable);
   return 0;

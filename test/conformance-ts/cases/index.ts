@@ -13,5 +13,6 @@ import './access.ts';
 import './type1.ts';
 import './descriptors.ts';
 import './smmuv3.ts';
+import './cmdqv.ts';
 import './viommu-v2.ts';
 import './vfio-device.ts';

@@ -163,7 +163,7 @@ casesOf('IOMMU_HWPT_ALLOC', SMMU, ({ refuses, does }) => {
 casesOf('IOMMU_VIOMMU_ALLOC', SMMU, ({ refuses }) => {
   refuses('EOPNOTSUPP', 'a type that the SMMU does not have', async (t) => {
     const { devId, parentId } = await slice(t);
-    return () => t.iommufd.viommuAlloc({ type: 2, devId, hwptId: parentId });
+    return () => t.iommufd.viommuAlloc({ type: 3, devId, hwptId: parentId });
   });
   refuses('EINVAL', 'a parent that was not allocated as one', async (t) => {
     const { devId, ioasId } = await slice(t);

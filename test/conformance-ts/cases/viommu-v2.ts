@@ -88,8 +88,11 @@ casesOf('IOMMU_VIRQ_ALLOC', V2, ({ refuses, does }) => {
 });
 
 casesOf('IOMMU_VQUEUE_ALLOC', V2, ({ refuses }) => {
-  refuses('EOPNOTSUPP', 'an SMMU without queues for guests', async (t) => {
+  refuses('EOPNOTSUPP', 'flags', (t) => () => t.v2.vqueueAlloc({ flags: 1 }));
+  refuses('EINVAL', 'a queue without data', (t) => () => t.v2.vqueueAlloc({ dataType: 1 }));
+  refuses('ENOENT', 'a vIOMMU that does not exist', (t) => () => t.v2.vqueueAlloc({ viommuId: 7, dataLen: 16 }));
+  refuses('EOPNOTSUPP', 'a vIOMMU that the core manages', async (t) => {
     const { viommuId } = await slice(t);
-    return () => t.v2.vqueueAlloc({ viommuId, dataType: 1, dataUptr: IOVA });
+    return () => t.v2.vqueueAlloc({ viommuId, dataType: 1, dataLen: 16, dataUptr: IOVA });
   });
 });

@@ -34,14 +34,15 @@ export interface Transfer {
   end(command: Command): number;
 }
 
-/** Not a status: the command has begun a transfer, or is held. */
+/** Not a status: the command has begun a transfer, is clearing, or is held. */
 export const IN_PROGRESS = -1;
 
 /**
- * 'free': in the pool. 'fetch', 'list', 'data', 'completion': an access of that kind is under way. 'held': an
- * asynchronous event request without an event. 'queued': it is over, and stands in line before its completion queue.
+ * 'free': in the pool. 'fetch', 'list', 'data', 'completion': an access of that kind is under way. 'clearing': it clears
+ * blocks, part by part. 'held': an asynchronous event request without an event. 'queued': it is over, and stands in line
+ * before its completion queue.
  */
-export type CommandStep = 'free' | 'fetch' | 'list' | 'data' | 'held' | 'queued' | 'completion';
+export type CommandStep = 'free' | 'fetch' | 'list' | 'data' | 'clearing' | 'held' | 'queued' | 'completion';
 
 export class Command {
   step: CommandStep;
@@ -57,6 +58,8 @@ export class Command {
   pages: number;
   /** Position in the namespace's store. */
   position: number;
+  /** Bytes from there that it has yet to clear. */
+  toClear: number;
   readonly entry: Uint8Array;
   readonly fields: DataView;
   readonly dma: DmaChannel;
@@ -79,6 +82,7 @@ export class Command {
     this.result = 0;
     this.payload = NOTHING;
     this.position = 0;
+    this.toClear = 0;
     this.entry = new Uint8Array(SQE_BYTES);
     this.fields = new DataView(this.entry.buffer);
     this.dma = port.channel((outcome) => resume(this, outcome));

@@ -24,8 +24,10 @@ const TURN = 512;
 const PER_COMMAND = 16;
 
 export interface EngineOwner {
-  /** @returns a status, or IN_PROGRESS when the command has begun a transfer or is held */
+  /** @returns a status, or IN_PROGRESS when the command has begun a transfer, is clearing, or is held */
   execute(command: Command): number;
+  /** Goes on with a command that is clearing. @returns a status, or IN_PROGRESS */
+  clearMore(command: Command): number;
   /** A command ends with an error. */
   failed(command: Command, status: number): void;
   /** There is a new entry in `queue`. */
@@ -44,6 +46,7 @@ export class Engine {
   private readonly clock: Clock;
   private readonly commands: readonly Command[];
   private readonly free: Command[];
+  private readonly clearing: Set<Command>;
   private readonly turn: () => void;
   private scheduled: boolean;
   /** Of the present turn. */
@@ -61,6 +64,7 @@ export class Engine {
     const resume = (command: Command, outcome: number): void => this.resume(command, outcome);
     this.commands = Array.from({ length: COMMANDS }, () => new Command(port, resume));
     this.free = [...this.commands];
+    this.clearing = new Set();
     this.turn = () => this.takeTurn();
     this.scheduled = false;
     this.left = 0;
@@ -114,6 +118,7 @@ export class Engine {
   }
 
   complete(command: Command, status: number): void {
+    this.clearing.delete(command);
     if (status === SUCCESS) command.conclude(0);
     else {
       this.owner.failed(command, status);
@@ -127,13 +132,25 @@ export class Engine {
   private takeTurn(): void {
     this.scheduled = false;
     this.left = TURN;
+    this.clear();
     while (this.left > 0) {
       const queue = this.nextQueue();
-      if (!queue) return;
+      if (!queue) break;
       this.left -= PER_COMMAND;
       this.serve(queue);
     }
-    this.schedule();
+    if (this.left <= 0 || this.clearing.size > 0) this.schedule();
+  }
+
+  /** One part of one of the commands that are clearing, in turn. */
+  private clear(): void {
+    const [command] = this.clearing;
+    if (!command) return;
+    this.clearing.delete(command);
+    const status = this.owner.clearMore(command);
+    this.left -= command.pages;
+    if (status === IN_PROGRESS) this.clearing.add(command);
+    else this.complete(command, status);
   }
 
   private serve(queue: SubmissionQueue): void {
@@ -177,6 +194,7 @@ export class Engine {
     const status = this.owner.execute(command);
     this.left -= command.pages;
     if (status !== IN_PROGRESS) this.complete(command, status);
+    else if (command.step === 'clearing') this.clearing.add(command);
     else if (command.step !== 'held') this.moved(command, command.move());
   }
 
@@ -212,10 +230,12 @@ export class Engine {
   }
 
   private release(command: Command): void {
+    this.clearing.delete(command);
     command.release();
     this.free.push(command);
   }
 }
 
 /** It is between its fetch and its end. */
-const isAtWork = ({ step }: Command): boolean => step === 'list' || step === 'data' || step === 'held';
+const isAtWork = ({ step }: Command): boolean =>
+  step === 'list' || step === 'data' || step === 'clearing' || step === 'held';

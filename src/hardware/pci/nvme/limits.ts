@@ -6,8 +6,8 @@ export const IO_QUEUES = 32;
 /** MSI-X vectors: one per I/O queue, and the admin queue's. */
 export const VECTORS = IO_QUEUES + 1;
 
-/** Entries of an I/O queue, 0's based (CAP.MQES). */
-export const MQES = 0xffff;
+/** Entries of an I/O queue, 0's based (CAP.MQES). Drivers that take as many as there are may keep 16-bit indices: not 64 Ki. */
+export const MQES = 0xfff;
 /** Largest memory page, as CC.MPS: 2^(12 + 4) bytes. */
 export const MPSMAX = 4;
 /** Time to get ready in units of 500 ms. It takes none; drivers poll for as long. */

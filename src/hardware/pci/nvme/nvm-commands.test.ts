@@ -251,6 +251,23 @@ describe('other commands of the NVM set', () => {
     expect(rig.host.peek(THERE, 2048)).toEqual(expected);
   });
 
+  it('Write Zeroes clears part by part, and stops when the medium fails, or an Abort takes it', () => {
+    const store = new MemoryStore(2 ** 26);
+    const { driver, host, clock } = startedRig({ disks: [{ store, blockBytes: 512 }] });
+    const parts: [number, number][] = [];
+    store.zero = (at, bytes) => parts.push([at, bytes]) < 4;
+    const zeroes = { opcode: WRITE_ZEROES, nsid: 1, dwords: blocks(1, 65536) };
+    expect(driver.run(1, zeroes).status).toBe(0x280);
+    expect(parts).toEqual([0, 1, 2, 3].map((n) => [512 + n * 2 ** 20, 2 ** 20]));
+    store.zero = () => true;
+    const id = driver.queue(1, zeroes);
+    host.write32(0x1008, 2);
+    expect(clock.settle(3)).toBe(false);
+    expect(driver.admin({ opcode: 0x08, dwords: [(id << 16) | 1] })).toMatchObject({ status: 0, result: 0 });
+    expect(driver.take(1)).toMatchObject({ id, status: 0x007 });
+    expect(driver.take(1)).toBeNull();
+  });
+
   it('Dataset Management deallocates ranges, and checks them', () => {
     const rig = startedRig();
     const { driver, host } = rig;

@@ -1,5 +1,5 @@
 /** The NVM command set (NVMe 1.4, 6) on the namespaces of a controller. */
-import type { Command, Transfer } from './command.ts';
+import { type Command, IN_PROGRESS, type Transfer } from './command.ts';
 import { MOST_BYTES } from './limits.ts';
 import type { Namespace } from './namespace.ts';
 import {
@@ -27,6 +27,9 @@ import {
   WRITE_FAULT,
 } from './spec/commands.ts';
 import type { Statistics } from './statistics.ts';
+
+/** Bytes that are cleared at once: a file may have to be written for it. */
+const MOST_CLEARED = 2 ** 20;
 
 export class NvmCommands {
   private readonly namespaces: readonly Namespace[];
@@ -123,9 +126,20 @@ export class NvmCommands {
   private writeZeroes(command: Command, namespace: Namespace): number {
     const blocks = blocksOf(command);
     if (!this.place(command, namespace, blocks)) return LBA_OUT_OF_RANGE;
-    const bytes = blocks * namespace.blockBytes;
+    command.toClear = blocks * namespace.blockBytes;
+    return this.clearMore(command);
+  }
+
+  /** Clears the next blocks of a Write Zeroes, which may name 256 MiB. @returns a status, or IN_PROGRESS */
+  clearMore(command: Command): number {
+    const bytes = Math.min(command.toClear, MOST_CLEARED);
     command.pages = bytes / 4096;
-    return namespace.store.zero(command.position, bytes) ? SUCCESS : WRITE_FAULT;
+    if (!this.namespaceOf(command)!.store.zero(command.position, bytes)) return WRITE_FAULT;
+    command.position += bytes;
+    command.toClear -= bytes;
+    if (command.toClear === 0) return SUCCESS;
+    command.step = 'clearing';
+    return IN_PROGRESS;
   }
 
   /** Dataset Management. Of its attributes only deallocation does anything, the others are hints about performance. */

@@ -108,6 +108,10 @@ export class NvmeController implements FunctionModel, EngineOwner {
     return this.admin.execute(command, this.queueRules());
   }
 
+  clearMore(command: Command): number {
+    return this.nvm.clearMore(command);
+  }
+
   failed(command: Command, status: number): void {
     const { id, queue, namespaceId } = command;
     const lba = queue!.id === 0 ? ([0, 0] as const) : ([command.dword(SQE_CDW10), command.dword(SQE_CDW11)] as const);

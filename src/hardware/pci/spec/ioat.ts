@@ -30,6 +30,7 @@ export const STATE_ACTIVE = 0;
 export const STATE_DONE = 1;
 export const STATE_SUSPENDED = 2;
 export const STATE_HALTED = 3;
+export const STATE_ARMED = 4;
 
 export const CHANERR_SOURCE_ADDRESS = 0x0001;
 export const CHANERR_DESTINATION_ADDRESS = 0x0002;
