@@ -101,16 +101,20 @@ export class Client {
     command: number,
     layout: S,
     values: Values = {},
-    tail = new Uint8Array(),
+    tail?: Uint8Array<ArrayBuffer>,
   ): Promise<InstanceType<S>> {
-    const s = this.prepare(layout, values, tail);
-    try {
-      await this.process.file(fd).ioctl(this.process, command, BigInt(this.scratch));
-    } catch (error) {
-      throw refused(error, layout.structName);
-    }
-    this.finish(layout, s.bytes);
-    return s;
+    return (await this.callLater(fd, command, layout, values, tail)).s;
+  }
+
+  /** An ioctl whose result is a descriptor. */
+  async ioctlForDescriptor(
+    fd: number,
+    command: number,
+    layout: AnyStruct,
+    values: Values,
+    tail: Uint8Array<ArrayBuffer>,
+  ): Promise<number> {
+    return (await this.callLater(fd, command, layout, values, tail)).result;
   }
 
   /** An ioctl without a struct. */
@@ -132,6 +136,23 @@ export class Client {
     const address = this.put(bytes);
     this.attempt('write', () => this.process.file(fd).write(this.process, address, bytes.length, position));
     this.machine.settle();
+  }
+
+  private async callLater<S extends AnyStruct>(
+    fd: number,
+    command: number,
+    layout: S,
+    values: Values,
+    tail = new Uint8Array(),
+  ): Promise<{ s: InstanceType<S>; result: number }> {
+    const s = this.prepare(layout, values, tail);
+    try {
+      const result = await this.process.file(fd).ioctl(this.process, command, BigInt(this.scratch));
+      this.finish(layout, s.bytes);
+      return { s, result };
+    } catch (error) {
+      throw refused(error, layout.structName);
+    }
   }
 
   private prepare<S extends AnyStruct>(layout: S, values: Values, tail = new Uint8Array()): InstanceType<S> {

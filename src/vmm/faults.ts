@@ -14,6 +14,7 @@ export const FAULTS = {
     scenario: 'V16',
     does: 'forwards commands for StreamIDs that are no device, and drops the rest of the batch',
   },
+  trustStreams: { scenario: 'V16', does: 'takes it that ATC_INV names a device, and dies when it does not' },
   assertBatches: { scenario: 'V16', does: 'dies when the host carries out less than the whole batch' },
   roundRanges: { scenario: 'V14', does: 'makes a range invalidation an aligned power of two' },
   ignoreUnknownCommands: { scenario: 'V9', does: 'skips commands that do not exist' },
@@ -30,6 +31,7 @@ export const FAULTS = {
   ignoreAlignment: { scenario: 'V14, V15', does: 'uses the bases of queues and stream table as they were written' },
   advertiseWideOas: { scenario: 'V6', does: 'tells the guest of 48 bits of output address, whatever the host has' },
   hideAts: { scenario: 'V8', does: 'tells the guest of no ATS' },
+  hideSsids: { scenario: 'V8', does: 'tells the guest of no SSIDs' },
 
   // Streams
 
@@ -44,14 +46,32 @@ export const FAULTS = {
   // Events
 
   skipEventQueue: { scenario: 'V2', does: 'makes no vEVENTQ' },
+  pollForEver: { scenario: 'V16', does: 'lets its event thread poll for ever, and waits for it at the end' },
+  closeToWake: { scenario: 'V16', does: 'closes the vEVENTQ for the thread that polls it to notice' },
   lostEventsAsAbort: { scenario: 'V4', does: 'reports lost events as GERROR.EVENTQ_ABT_ERR' },
+
+  // Command queues of the guest that the hardware reads
+
+  wideQueues: { scenario: 'V12', does: "offers queues of more than a page of what is behind the guest's memory" },
+  pretendQueues: { scenario: 'V12', does: 'has a queue seem to run that the host has refused' },
+  exposeHypOwn: { scenario: 'V13', does: 'lets the guest read back the HYP_OWN that it has written' },
+  skipQueueErrors: { scenario: 'V2, V13', does: 'makes no vEVENTQ for errors of command queues' },
+  forgetQueues: { scenario: 'V10', does: 'resets the VM without an end to its HW queues' },
+  queuesFirstToLast: { scenario: 'V3', does: 'destroys HW queues in the order in which they were made' },
+  destroyViommuBeforeQueues: { scenario: 'V3', does: 'destroys the vIOMMU before its HW queues' },
+  keepPageMapped: { scenario: 'V3', does: 'leaves the registers of command queues mapped' },
 
   // From start to end
 
   trackDirtyParent: { scenario: 'V11', does: 'asks for dirty tracking of the nesting parent' },
   openBarsAlways: { scenario: 'V8', does: 'passes accesses to BARs on in D3hot and without memory decode' },
   skipDeviceReset: { scenario: 'V8', does: 'resets the VM without its devices' },
-  insistOnPeers: { scenario: 'V17', does: 'gives up when a BAR cannot be mapped into the IOAS by its address' },
+  insistOnPeers: { scenario: 'V17', does: 'gives up when a BAR cannot be mapped into the IOAS' },
+  peersByAddress: { scenario: 'V17', does: 'maps BARs into the IOAS by their address' },
+  trustSharedBars: {
+    scenario: 'V17',
+    does: 'takes a BAR that it has once mapped for mapped, whatever was reset since',
+  },
   destroyViommuBeforeEvents: { scenario: 'V3', does: 'destroys the vIOMMU before its vEVENTQ' },
   destroyEventsWhileOpen: { scenario: 'V3', does: 'destroys the vEVENTQ before it closes its descriptor' },
   destroyParentFirst: { scenario: 'V5', does: 'destroys the nesting parent before the vIOMMU' },

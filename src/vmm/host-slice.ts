@@ -6,77 +6,75 @@ import * as uapi from '../abi/iommufd.ts';
 import { COMMAND_BYTES } from '../hardware/smmuv3/spec/commands.ts';
 import { put } from '../hardware/smmuv3/spec/field.ts';
 import { CONFIG_BYPASS, STE } from '../hardware/smmuv3/spec/ste.ts';
-import { type Client, Refused } from './client.ts';
-import type { Faults } from './faults.ts';
+import { Refused } from './client.ts';
+import { HostQueues } from './cmdqv/host-queues.ts';
+import { EventThread, type EventThreadPort } from './event-thread.ts';
+import type { EventSink, HostEvents } from './host-events.ts';
 import type { Passthrough } from './passthrough.ts';
+import type { End, SliceCalls, VintfSlice } from './slice-calls.ts';
 import type { Wish } from './smmu/stream-table.ts';
 import type { Streams } from './smmu/virtual-smmu.ts';
 import type { Teardown } from './teardown.ts';
 
+/** The SMMU has none to give; the release takes no data with a vIOMMU. */
+const NO_QUEUES: readonly string[] = ['EOPNOTSUPP', 'E2BIG'];
 const STE_WORDS = 4;
 const STE_DATA_BYTES = 16;
 
-interface EventFile {
-  readonly id: number;
-  readonly fd: number;
-}
-
 interface Member {
   readonly device: Passthrough;
-  vdeviceId: number;
+  /** Null: the vIOMMU does not know it. */
+  dropVirtualId: End | null;
   nestedId: number;
 }
 
-export interface SlicePort {
-  readonly client: Client;
+export interface HostSlicePort extends EventThreadPort {
   readonly iommufd: number;
-  readonly faults: Faults;
   readonly teardown: Teardown;
+  readonly calls: SliceCalls;
+  /** The guest gets command queues, where the host has any to give. */
+  readonly cmdqv: boolean;
+}
+
+interface Events {
+  readonly events: HostEvents;
+  readonly thread: EventThread;
 }
 
 export class HostSlice implements Streams {
   readonly viommuId: number;
   readonly parentId: number;
-  private readonly port: SlicePort;
+  /** Null: all commands go through the VMM. */
+  readonly queues: HostQueues | null;
+  private readonly port: HostSlicePort;
   private readonly abortId: number;
   private readonly bypassId: number;
-  private events: EventFile | null;
+  private readonly events: Events[];
   private readonly members: Member[];
 
   /** @param device one of those that will be behind it */
-  constructor(port: SlicePort, parentId: number, device: Passthrough) {
+  constructor(port: HostSlicePort, parentId: number, device: Passthrough) {
     this.port = port;
     this.parentId = parentId;
-    const { client, iommufd } = port;
-    const values = { type: uapi.IOMMU_VIOMMU_TYPE_ARM_SMMUV3, devId: device.devId, hwptId: parentId };
-    this.viommuId = client.ioctl(iommufd, uapi.IOMMU_VIOMMU_ALLOC, uapi.ViommuAlloc, values).outViommuId;
+    const vintf = port.cmdqv ? this.tryVintf(device) : null;
+    this.viommuId = vintf ? vintf.viommuId : port.calls.allocViommu(device.devId, parentId);
+    this.queues = vintf && new HostQueues(port, vintf);
     this.abortId = this.allocNested(device, fixedSte(0));
     this.bypassId = this.allocNested(device, fixedSte(CONFIG_BYPASS));
-    this.events = null;
+    this.events = [];
     this.members = [];
   }
 
-  /** Opens the vEVENTQ. A release that has none refuses it: faults of the guest's tables are then lost. */
-  async openEvents(depth: number): Promise<void> {
-    const { client, iommufd, faults } = this.port;
-    if (faults.skipEventQueue) return;
-    const type = uapi.IOMMU_VEVENTQ_TYPE_ARM_SMMUV3;
-    const values = { viommuId: this.viommuId, type, veventqDepth: depth };
-    try {
-      const made = await client.ioctlLater(iommufd, uapi.IOMMU_VEVENTQ_ALLOC, uapi.VeventqAlloc, values);
-      this.events = { id: made.outVeventqId, fd: made.outVeventqFd };
-    } catch (error) {
-      if (!(error instanceof Refused && error.code === 'ENOTTY')) throw error;
-    }
+  /** Passes faults of the guest's tables on. A release that has no vEVENTQ loses them. @param name of who gets them */
+  async passFaults(name: string, sink: EventSink, depth: number): Promise<void> {
+    const { calls, faults } = this.port;
+    if (!faults.skipEventQueue) this.pass(name, sink, await calls.openFaults(this.viommuId, depth));
   }
 
-  /** Has `readable` called whenever events wait. */
-  onEvents(readable: () => void): void {
-    if (this.events) this.port.client.process.file(this.events.fd).onPollChange = readable;
-  }
-
-  readEvents(length: number): Uint8Array {
-    return this.events ? this.port.client.read(this.events.fd, length) : new Uint8Array();
+  /** The same for errors of the guest's command queues. */
+  async passQueueErrors(name: string, sink: EventSink, depth: number): Promise<void> {
+    const { calls, faults } = this.port;
+    if (!faults.skipQueueErrors) this.pass(name, sink, await calls.openQueueErrors(this.viommuId, depth));
   }
 
   get sids(): readonly number[] {
@@ -85,8 +83,8 @@ export class HostSlice implements Streams {
 
   /** Puts a device behind the vIOMMU, with its StreamID. What it is attached to comes by apply(). */
   add(device: Passthrough): void {
-    const member = { device, vdeviceId: 0, nestedId: 0 };
-    if (!this.port.faults.bypassBeforeVdevice) this.makeVdevice(member);
+    const member = { device, dropVirtualId: null, nestedId: 0 };
+    if (!this.port.faults.bypassBeforeVdevice) this.setVirtualId(member);
     this.members.push(member);
   }
 
@@ -95,14 +93,14 @@ export class HostSlice implements Streams {
     const member = this.member(device.sid);
     this.attach(member, this.abortId);
     this.dropNested(member, 0);
-    if (!this.port.faults.keepVdevice) this.dropVdevice(member);
+    if (!this.port.faults.keepVdevice) this.dropVirtualId(member);
     device.sid = sid;
-    this.makeVdevice(member);
+    this.setVirtualId(member);
   }
 
   apply(sid: number, wish: Wish): void {
     const member = this.member(sid);
-    if (this.port.faults.bypassBeforeVdevice && wish.kind === 'translate') this.makeVdeviceLate(member);
+    if (this.port.faults.bypassBeforeVdevice && wish.kind === 'translate') this.setVirtualIdLate(member);
     if (wish.kind === 'translate') this.translate(member, wish.ste);
     else {
       this.attach(member, wish.kind === 'abort' ? this.abortId : this.bypassId);
@@ -135,24 +133,44 @@ export class HostSlice implements Streams {
     for (const member of this.members) {
       teardown.attempt(() => member.device.detach());
       this.dropNested(member, 0);
-      this.dropVdevice(member);
+      this.dropVirtualId(member);
     }
     if (faults.destroyParentFirst) teardown.destroy(this.parentId);
     if (!faults.destroyViommuBeforeEvents) this.closeEvents();
     teardown.destroy(this.bypassId);
     teardown.destroy(this.abortId);
+    if (!faults.destroyViommuBeforeQueues) this.closeQueues();
     teardown.destroy(this.viommuId);
+    if (faults.destroyViommuBeforeQueues) this.closeQueues();
     if (faults.destroyViommuBeforeEvents) this.closeEvents();
+  }
+
+  private tryVintf(device: Passthrough): VintfSlice | null {
+    try {
+      return this.port.calls.allocVintf(device.devId, this.parentId);
+    } catch (error) {
+      if (error instanceof Refused && NO_QUEUES.includes(error.code)) return null;
+      throw error;
+    }
+  }
+
+  private closeQueues(): void {
+    this.queues?.stopAll();
+    this.queues?.unmap();
+  }
+
+  private pass(name: string, sink: EventSink, events: HostEvents | null): void {
+    if (events) this.events.push({ events, thread: new EventThread(this.port, name, events, sink) });
   }
 
   private closeEvents(): void {
     const { client, faults, teardown } = this.port;
-    const { events } = this;
-    if (!events) return;
-    this.events = null;
-    if (faults.destroyEventsWhileOpen) teardown.destroy(events.id);
-    client.close(events.fd);
-    if (!faults.destroyEventsWhileOpen) teardown.destroy(events.id);
+    for (const { events, thread } of this.events.splice(0)) {
+      thread.end();
+      if (faults.destroyEventsWhileOpen) teardown.destroy(events.id);
+      client.close(events.fd);
+      if (!faults.destroyEventsWhileOpen) teardown.destroy(events.id);
+    }
   }
 
   /** The old HWPT is replaced in one step, and destroyed when nothing uses it. What the host takes for no STE aborts. */
@@ -198,23 +216,21 @@ export class HostSlice implements Streams {
     return client.ioctl(iommufd, uapi.IOMMU_HWPT_ALLOC, uapi.HwptAlloc, values).outHwptId;
   }
 
-  private makeVdevice(member: Member): void {
-    const { client, iommufd, faults } = this.port;
+  private setVirtualId(member: Member): void {
+    const { calls, faults } = this.port;
     if (faults.skipVdevice) return;
-    const { devId, sid } = member.device;
-    const values = { viommuId: this.viommuId, devId, virtId: BigInt(sid) };
-    member.vdeviceId = client.ioctl(iommufd, uapi.IOMMU_VDEVICE_ALLOC, uapi.VdeviceAlloc, values).outVdeviceId;
+    member.dropVirtualId = calls.setVirtualId(this.viommuId, member.device.devId, member.device.sid);
   }
 
   /** When the guest first configures the device: only then is its StreamID known, if nobody has looked at its bus number. */
-  private makeVdeviceLate(member: Member): void {
+  private setVirtualIdLate(member: Member): void {
     const again = this.port.faults.forgetSidZero && member.device.sid === 0;
-    if (member.vdeviceId === 0 || again) this.makeVdevice(member);
+    if (!member.dropVirtualId || again) this.setVirtualId(member);
   }
 
-  private dropVdevice(member: Member): void {
-    if (member.vdeviceId) this.port.teardown.destroy(member.vdeviceId);
-    member.vdeviceId = 0;
+  private dropVirtualId(member: Member): void {
+    if (member.dropVirtualId) this.port.teardown.attempt(member.dropVirtualId);
+    member.dropVirtualId = null;
   }
 
   private member(sid: number): Member {

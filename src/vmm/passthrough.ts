@@ -102,6 +102,17 @@ export class Passthrough implements GuestFunction {
     return address;
   }
 
+  /** The first `length` bytes of BAR0 behind a descriptor, for DMA of others. */
+  exportBar(length: number): Promise<number> {
+    const range = new vfio.RegionDmaRange();
+    Object.assign(range, { offset: 0n, length: BigInt(length) });
+    const what = new vfio.FeatureDmaBuf();
+    Object.assign(what, { regionIndex: vfio.VFIO_PCI_BAR0_REGION_INDEX, nrRanges: 1 });
+    const tail = new Uint8Array([...what.bytes, ...range.bytes]);
+    const flags = vfio.VFIO_DEVICE_FEATURE_GET | vfio.VFIO_DEVICE_FEATURE_DMA_BUF;
+    return this.client.ioctlForDescriptor(this.fd, vfio.VFIO_DEVICE_FEATURE, vfio.DeviceFeature, { flags }, tail);
+  }
+
   close(): void {
     for (const address of this.barMappings) this.client.process.unmapRegisters(address);
     this.client.close(this.fd);

@@ -6,13 +6,17 @@ import * as uapi from '../abi/iommufd.ts';
 import type { Machine } from '../host/machine.ts';
 import { SILENT, type Tracer } from '../trace/events.ts';
 import { Client, Refused } from './client.ts';
+import { VirtualCmdqv } from './cmdqv/virtual-cmdqv.ts';
 import type { Faults } from './faults.ts';
-import { GUEST_BASE, GuestRam } from './guest/ram.ts';
-import { HostSlice, type SlicePort } from './host-slice.ts';
+import { GUEST_BASE, GuestRam, PAGE } from './guest/ram.ts';
+import { HostSlice, type HostSlicePort } from './host-slice.ts';
+import { MainlineCalls } from './mainline-calls.ts';
 import { Passthrough } from './passthrough.ts';
 import { difference, virtualSettings } from './smmu/identity.ts';
 import { VirtualSmmu } from './smmu/virtual-smmu.ts';
 import { Teardown } from './teardown.ts';
+import { Threads } from './threads.ts';
+import { V2Calls } from './v2-calls.ts';
 
 export interface FunctionChoice {
   /** N of /dev/vfio/devices/vfioN. */
@@ -27,6 +31,12 @@ export interface VmOptions {
   readonly ramBytes?: number;
   /** Of each vEVENTQ. */
   readonly eventDepth?: number;
+  /** Milliseconds after which event threads look whether they are to end; without, they are woken up for that. */
+  readonly eventTimeout?: number;
+  /** Each virtual SMMU comes with command queues that the hardware reads, if the host's has them to give. */
+  readonly cmdqv?: boolean;
+  /** Bytes of a page of what is behind guest RAM: so much of it is contiguous. */
+  readonly pageBytes?: number;
   readonly tracer?: Tracer;
   /** An iommufd that is open already, in this process. */
   readonly within?: Vm;
@@ -36,14 +46,19 @@ export interface VmOptions {
 /** A virtual SMMU with the functions behind it. */
 export interface VmSmmu {
   readonly mmio: VirtualSmmu;
+  readonly cmdqv: VirtualCmdqv | null;
   readonly slice: HostSlice;
   readonly functions: readonly Passthrough[];
   /** The guest's handler of its interrupt. */
   handler: (() => void) | null;
+  /** The same of its command queues. */
+  cmdqvHandler: (() => void) | null;
 }
 
 const DEFAULT_RAM = 4 * 2 ** 20;
 const DEFAULT_DEPTH = 64;
+/** A device's memory has no pages; the release has no dma-bufs. */
+const CANNOT_SHARE: readonly string[] = ['EFAULT', 'ENOTTY'];
 const MAP_FLAGS = uapi.IOMMU_IOAS_MAP_FIXED_IOVA | uapi.IOMMU_IOAS_MAP_READABLE | uapi.IOMMU_IOAS_MAP_WRITEABLE;
 
 export class Vm {
@@ -53,11 +68,13 @@ export class Vm {
   readonly ioasId: number;
   readonly smmus: VmSmmu[];
   readonly teardown: Teardown;
-  /** The event loop does not come round: what waits in vEVENTQs stays there. */
-  busy: boolean;
+  readonly threads: Threads;
   private readonly faults: Faults;
   private readonly tracer: Tracer;
   private readonly parents: number[];
+  private readonly options: VmOptions;
+  /** Where BARs of devices are mapped for the others. */
+  private readonly shared: Set<bigint>;
 
   private constructor(machine: Machine, options: VmOptions) {
     const { ramBytes = DEFAULT_RAM, faults = {}, tracer = SILENT, within, pid = 42 } = options;
@@ -66,7 +83,9 @@ export class Vm {
     this.tracer = tracer;
     this.smmus = [];
     this.parents = [];
-    this.busy = false;
+    this.options = options;
+    this.shared = new Set();
+    this.threads = new Threads(this.client.process);
     this.iommufd = within?.iommufd ?? this.client.open('/dev/iommu');
     this.teardown = new Teardown(this.client, this.iommufd, faults.panicOnRefusal === true);
     this.ram = new GuestRam(this.client.process.memory.bytes.subarray(0, ramBytes));
@@ -78,7 +97,7 @@ export class Vm {
   static async start(machine: Machine, options: VmOptions): Promise<Vm> {
     const vm = new Vm(machine, options);
     for (const [index, functions] of options.smmus.entries()) {
-      await vm.addSmmu(`vsmmu${index}`, functions, options.eventDepth ?? DEFAULT_DEPTH);
+      await vm.addSmmu(`vsmmu${index}`, functions);
     }
     return vm;
   }
@@ -90,31 +109,34 @@ export class Vm {
   }
 
   /**
-   * Makes the first `length` bytes of a function's BAR reachable for the others, at `gpa`. Registers cannot be mapped by their
-   * address, which costs the guest DMA between its devices and nothing else. @returns whether they can be reached
+   * Makes the first `length` bytes of a function's BAR reachable for the others, at `gpa`, as often as that is asked for: a
+   * reset takes it away. Where the host cannot, the guest loses DMA between its devices and nothing else.
+   * @returns whether they can be reached
    */
-  shareBar(fn: Passthrough, gpa: bigint, length: number): boolean {
+  async shareBar(fn: Passthrough, gpa: bigint, length: number): Promise<boolean> {
+    if (this.shared.has(gpa)) {
+      if (this.faults.trustSharedBars) return true;
+      this.unmap(gpa, length);
+      this.shared.delete(gpa);
+    }
     try {
-      this.map(gpa, fn.mapBar(length), length);
-      return true;
+      if (this.faults.peersByAddress) this.map(gpa, fn.mapBar(length), length);
+      else await this.mapBar(gpa, fn, length);
     } catch (error) {
-      if (this.faults.insistOnPeers || !(error instanceof Refused && error.code === 'EFAULT')) throw error;
+      if (this.faults.insistOnPeers || !(error instanceof Refused && CANNOT_SHARE.includes(error.code))) throw error;
       return false;
     }
+    this.shared.add(gpa);
+    return true;
   }
 
   /** As though the guest's machine had been switched off and on. */
   reset(): void {
-    for (const { mmio, functions } of this.smmus) {
+    for (const { mmio, cmdqv, functions } of this.smmus) {
       if (!this.faults.skipDeviceReset) for (const fn of functions) this.teardown.attempt(() => fn.reset());
+      cmdqv?.reset();
       mmio.reset();
     }
-  }
-
-  /** Passes on what waits in the vEVENTQs. */
-  handleEvents(): void {
-    for (const { mmio, slice } of this.smmus) mmio.events.drain((length) => slice.readEvents(length));
-    this.client.machine.settle();
   }
 
   /** Ends the VM: objects go in the order of who uses whom, descriptors last. */
@@ -132,29 +154,55 @@ export class Vm {
     for (const fd of this.client.process.descriptors) this.client.close(fd);
   }
 
-  private async addSmmu(name: string, choices: readonly FunctionChoice[], eventDepth: number): Promise<void> {
-    const { client, iommufd, faults, teardown, tracer, ram } = this;
-    const { machine } = client;
+  /** By a dma-buf: registers have no pages that could be mapped by their address. */
+  private async mapBar(iova: bigint, fn: Passthrough, length: number): Promise<void> {
+    const { client, iommufd, ioasId } = this;
+    const fd = await fn.exportBar(length);
+    const values = { flags: MAP_FLAGS, ioasId, fd, start: 0n, length: BigInt(length), iova };
+    try {
+      client.ioctl(iommufd, uapi.IOMMU_IOAS_MAP_FILE, uapi.IoasMapFile, values);
+    } finally {
+      client.close(fd);
+    }
+  }
+
+  private unmap(iova: bigint, length: number): void {
+    const values = { ioasId: this.ioasId, iova, length: BigInt(length) };
+    this.client.ioctl(this.iommufd, uapi.IOMMU_IOAS_UNMAP, uapi.IoasUnmap, values);
+  }
+
+  private async addSmmu(name: string, choices: readonly FunctionChoice[]): Promise<void> {
+    const { client, iommufd, faults, tracer, ram } = this;
+    const { eventDepth = DEFAULT_DEPTH, pageBytes = PAGE } = this.options;
     const functions = choices.map(({ vfio, sid }) =>
       Passthrough.open(client, iommufd, `/dev/vfio/devices/vfio${vfio}`, sid, faults),
     );
     const [first] = functions;
     if (!first) throw new Error(`${name} has no functions: which SMMU of the host is it to be?`);
     for (const fn of functions) if (!faults.mixHosts) checkSame(first, fn);
-    const slice = this.slice({ client, iommufd, faults, teardown }, first);
-    await slice.openEvents(eventDepth);
+    const port = this.slicePort();
+    const slice = this.slice(port, first);
     const mmio = new VirtualSmmu({
       name,
-      settings: virtualSettings(first.idr, faults),
+      settings: virtualSettings(first.idr, faults, pageBytes),
       memory: ram.space,
-      clock: machine.clock,
+      clock: client.machine.clock,
       tracer,
       streams: slice,
       faults,
       interrupt: () => made.handler?.(),
     });
-    const made: VmSmmu = { mmio, slice, functions, handler: null };
-    slice.onEvents(() => machine.clock.defer(() => !this.busy && this.handleEvents()));
+    await slice.passFaults(name, mmio.events, eventDepth);
+    const cmdqv =
+      slice.queues &&
+      new VirtualCmdqv({
+        info: port.calls.cmdqvInfo(first.devId),
+        host: slice.queues,
+        faults,
+        interrupt: () => made.cmdqvHandler?.(),
+      });
+    if (cmdqv) await slice.passQueueErrors(`${name}'s command queues`, cmdqv, eventDepth);
+    const made: VmSmmu = { mmio, cmdqv, slice, functions, handler: null, cmdqvHandler: null };
     this.smmus.push(made);
     for (const fn of functions) {
       slice.add(fn);
@@ -162,8 +210,16 @@ export class Vm {
     }
   }
 
+  private slicePort(): HostSlicePort {
+    const { client, iommufd, faults, teardown, threads } = this;
+    const { cmdqv = false, eventTimeout = null } = this.options;
+    const isV2 = client.machine.dialect.name === 'viommu-v2';
+    const calls = isV2 ? new V2Calls({ client, iommufd }) : new MainlineCalls({ client, iommufd });
+    return { client, iommufd, faults, teardown, threads, timeout: eventTimeout, calls, cmdqv };
+  }
+
   /** On the first parent that suits the SMMU of the host: VMs share one stage 2 among theirs where they can. */
-  private slice(port: SlicePort, device: Passthrough): HostSlice {
+  private slice(port: HostSlicePort, device: Passthrough): HostSlice {
     for (const parentId of this.parents) {
       try {
         return new HostSlice(port, parentId, device);

@@ -2,7 +2,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Faults } from '../../src/vmm/faults.ts';
-import { IOVA, startGuest } from './rig.ts';
+import { startQueues } from './cmdqv-rig.ts';
+import { ABIS, IOVA, startGuest } from './rig.ts';
+
+type Start = typeof startGuest;
 
 const PAGES = 8;
 
@@ -24,8 +27,13 @@ const step: fc.Arbitrary<Step> = fc.record({
 const iovaOf = (n: number): bigint => IOVA + BigInt(4096 * n);
 
 /** The first read that gives something else than what is mapped; '' when there is none. */
-async function firstSurprise(steps: readonly Step[], ats: boolean, faults: Faults): Promise<string> {
-  const { guest, smmu, fn, probe, space: first } = await startGuest({ ats, faults });
+async function firstSurprise(
+  steps: readonly Step[],
+  ats: boolean,
+  faults: Faults,
+  launch: Start = startGuest,
+): Promise<string> {
+  const { guest, smmu, fn, probe, space: first } = await launch({ ats, faults });
   let space = first;
   const mapped = new Map<number, string>([[0, 'first page']]);
   let next = 0;
@@ -64,14 +72,23 @@ async function firstSurprise(steps: readonly Step[], ats: boolean, faults: Fault
 }
 
 describe('a right VMM', () => {
-  it('never lets a device find anything but what is mapped', { timeout: 60_000 }, async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 25 }), fc.boolean(), async (steps, ats) => {
-        expect(await firstSurprise(steps, ats, {})).toBe('');
-      }),
-      { numRuns: 15, seed: 1 },
-    );
-  });
+  const kinds = ABIS.flatMap((abi): [string, Start][] => [
+    [abi, (choice) => startGuest({ abi, ...choice })],
+    [`${abi} and command queues that the hardware reads`, (choice) => startQueues({ abi, ...choice })],
+  ]);
+
+  it.each(kinds)(
+    'never lets a device find anything but what is mapped, with %s',
+    { timeout: 60_000 },
+    async (_kind, launch) => {
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 25 }), fc.boolean(), async (steps, ats) => {
+          expect(await firstSurprise(steps, ats, {}, launch)).toBe('');
+        }),
+        { numRuns: 12, seed: 1 },
+      );
+    },
+  );
 });
 
 describe('the same property finds', () => {

@@ -2,6 +2,7 @@
 import type { ErrnoName } from '../../src/abi/errno.ts';
 import { Refused } from '../../src/vmm/client.ts';
 import type { AddressSpace } from '../../src/vmm/guest/address-space.ts';
+import type { CmdqvOptions } from '../../src/vmm/guest/cmdqv-driver.ts';
 import { Guest } from '../../src/vmm/guest/guest.ts';
 import { ProbeDriver } from '../../src/vmm/guest/probe-driver.ts';
 import type { AttachOptions, GuestSmmuDriver } from '../../src/vmm/guest/smmu-driver.ts';
@@ -13,7 +14,10 @@ export const SID = 0x10;
 
 const SMMUS = ['smmu3.0x000000002b400000', 'smmu3.0x000000002b500000'];
 
-export interface Choice extends Partial<VmOptions> {
+/** Kinds of uAPI: vDEVICEs and vEVENTQs; virtual IDs and VIRQs. */
+export const ABIS = ['linux-7.1', 'viommu-v2'] as const;
+
+export interface Choice extends Partial<VmOptions>, CmdqvOptions {
   readonly abi?: string;
   /** Without, the probes cache nothing. */
   readonly ats?: boolean;
@@ -50,7 +54,7 @@ export async function startVm(choice: Choice = {}) {
 /** With the guest booted, and its first device behind an address space in which IOVA leads to the first page. */
 export async function startGuest(choice: Choice & AttachOptions = {}) {
   const made = await startVm(choice);
-  const guest = Guest.boot(made.vm);
+  const guest = Guest.boot(made.vm, choice);
   const smmu = guest.smmus[0]!;
   const fn = made.vm.smmus[0]!.functions[0]!;
   const probe = new ProbeDriver(fn);
@@ -60,6 +64,12 @@ export async function startGuest(choice: Choice & AttachOptions = {}) {
   smmu.map(space, IOVA, first);
   return { ...made, guest, smmu, fn, probe, space, first, second };
 }
+
+/** startVm() and startGuest() with another ABI than the newest. */
+export const rigFor = (abi: string) => ({
+  startVm: (choice: Choice = {}) => startVm({ abi, ...choice }),
+  startGuest: (choice: Choice & AttachOptions = {}) => startGuest({ abi, ...choice }),
+});
 
 /** Guest-physical addresses of two pages that say what they are. */
 export function textPages({ ram }: Guest): [bigint, bigint] {

@@ -5,11 +5,13 @@ import { NvmeDriver } from '../../src/vmm/guest/nvme-driver.ts';
 import { ProbeDriver } from '../../src/vmm/guest/probe-driver.ts';
 import { Vm } from '../../src/vmm/vm.ts';
 import { testMachine } from '../host/program.ts';
-import { IOVA, leftovers, remap, SID, startGuest, startVm } from './rig.ts';
+import { ABIS, IOVA, leftovers, remap, rigFor, SID } from './rig.ts';
 
 const F_TRANSLATION = 0x10;
 
-describe('a right VMM', () => {
+describe.each(ABIS)('a right VMM with %s', (abi) => {
+  const { startGuest, startVm } = rigFor(abi);
+
   it('lets a device through to guest RAM before the guest has an SMMU driver', async () => {
     const { vm } = await startVm();
     const gpa = vm.ram.allocate();
@@ -63,7 +65,7 @@ describe('a right VMM', () => {
   });
 
   it('has an NVMe controller write and read blocks through pages that move', async () => {
-    const { machine } = testMachine({ preset: 'two-smmus-nvme' });
+    const { machine } = testMachine({ abi, preset: 'two-smmus-nvme' });
     const vm = await Vm.start(machine, { smmus: [[{ vfio: 0, sid: SID }]] });
     const guest = Guest.boot(vm);
     const fn = vm.smmus[0]!.functions[0]!;
@@ -76,7 +78,7 @@ describe('a right VMM', () => {
   });
 
   it("calls the guest's handler once for a pin, and again when that has been acknowledged", async () => {
-    const { machine } = testMachine({ preset: 'two-smmus-nvme' });
+    const { machine } = testMachine({ abi, preset: 'two-smmus-nvme' });
     const vm = await Vm.start(machine, { smmus: [[{ vfio: 0, sid: SID }]] });
     const guest = Guest.boot(vm);
     const fn = vm.smmus[0]!.functions[0]!;
@@ -90,7 +92,7 @@ describe('a right VMM', () => {
     expect(calls).toBe(2);
   });
 
-  it.each(['linux-6.13', 'linux-6.15', 'linux-6.18', 'linux-6.19', 'linux-7.1'])(
+  it.each(['linux-6.13', 'linux-6.15', 'linux-6.18', 'linux-6.19', 'linux-7.1', 'viommu-v2'])(
     'starts, runs, resets, stops and leaves nothing behind, with %s',
     async (abi) => {
       const { machine, vm, probe, guest, fn, second } = await startGuest({ abi, ats: true });

@@ -1,6 +1,7 @@
 /** A guest kernel, as far as DMA goes: a driver for each SMMU, and address spaces for the drivers of devices. */
 import type { Vm } from '../vm.ts';
 import { AddressSpace } from './address-space.ts';
+import { type CmdqvOptions, GuestCmdqvDriver } from './cmdqv-driver.ts';
 import type { GuestFunction } from './function.ts';
 import type { GuestRam } from './ram.ts';
 import { type AttachOptions, GuestSmmuDriver } from './smmu-driver.ts';
@@ -18,10 +19,12 @@ export class Guest {
   }
 
   /** Finds the SMMUs and switches them on: from here on no device reaches anything that is not mapped for it. */
-  static boot(vm: Vm): Guest {
+  static boot(vm: Vm, options: CmdqvOptions = {}): Guest {
     const smmus = vm.smmus.map((smmu) => {
-      const driver = new GuestSmmuDriver(smmu.mmio, vm.ram);
+      const cmdqv = smmu.cmdqv && new GuestCmdqvDriver(smmu.cmdqv, vm.ram, options);
+      const driver = new GuestSmmuDriver(smmu.mmio, vm.ram, cmdqv);
       smmu.handler = () => driver.interrupt();
+      smmu.cmdqvHandler = () => cmdqv?.interrupt();
       driver.start();
       return driver;
     });

@@ -1,29 +1,31 @@
 /** The guest's end of a queue of its SMMU (IHI 0070, 3.5): a ring in guest RAM, and two registers with wrap bits. */
 import type { MmioDevice } from '../../hardware/iommu.ts';
-import { REGISTERS } from '../../hardware/smmuv3/spec/registers.ts';
 import type { GuestRam } from './ram.ts';
 
 const OVERFLOW = 0x8000_0000;
+
+/** Where its registers are. */
+export interface QueueRegisters {
+  readonly base: number;
+  readonly prod: number;
+  readonly cons: number;
+}
 
 export class GuestQueue {
   /** Guest-physical address. */
   readonly base: bigint;
   private readonly mmio: MmioDevice;
   private readonly ram: GuestRam;
-  private readonly registers: { readonly base: number; readonly prod: number; readonly cons: number };
+  private readonly registers: QueueRegisters;
   private readonly log2Entries: number;
   private readonly entryBytes: number;
   /** Of the end that is the guest's, with its wrap bit. */
   private index: number;
 
-  constructor(mmio: MmioDevice, ram: GuestRam, name: 'CMDQ' | 'EVENTQ', log2Entries: number, entryBytes: number) {
+  constructor(mmio: MmioDevice, ram: GuestRam, registers: QueueRegisters, log2Entries: number, entryBytes: number) {
     this.mmio = mmio;
     this.ram = ram;
-    this.registers = {
-      base: REGISTERS[`${name}_BASE`].offset,
-      prod: REGISTERS[`${name}_PROD`].offset,
-      cons: REGISTERS[`${name}_CONS`].offset,
-    };
+    this.registers = registers;
     this.log2Entries = log2Entries;
     this.entryBytes = entryBytes;
     this.base = ram.allocate(Math.ceil((2 ** log2Entries * entryBytes) / 4096));
@@ -49,6 +51,17 @@ export class GuestQueue {
 
   ring(): void {
     this.mmio.writeRegister(this.registers.prod, 4, this.index);
+  }
+
+  /** All that was put in has been taken out. */
+  get consumed(): boolean {
+    return ((this.mmio.readRegister(this.registers.cons, 4) ^ this.index) & this.mask) === 0;
+  }
+
+  /** Puts `entry` in place of the one that the SMMU has come to. */
+  mend(entry: Uint32Array): void {
+    const at = this.mmio.readRegister(this.registers.cons, 4) & (this.mask >>> 1);
+    this.ram.words(this.base + BigInt(at * this.entryBytes), entry.length).set(entry);
   }
 
   /** The oldest entry, or null. */

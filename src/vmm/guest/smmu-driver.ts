@@ -15,10 +15,11 @@ import {
   STE_WORDS,
 } from '../../hardware/smmuv3/spec/ste.ts';
 import type { AddressSpace } from './address-space.ts';
+import type { GuestCmdqvDriver } from './cmdqv-driver.ts';
 import type { Command } from './commands.ts';
 import * as cmd from './commands.ts';
 import { ContextTable } from './context-table.ts';
-import { GuestQueue } from './queue.ts';
+import { GuestQueue, type QueueRegisters } from './queue.ts';
 import type { GuestRam } from './ram.ts';
 
 const LOG2_STREAMS = 8;
@@ -26,15 +27,18 @@ const LOG2_COMMANDS = 6;
 const LOG2_EVENTS = 5;
 const COMMAND_BYTES = 16;
 
-const { CR0, IDR0, IDR3, IDR5, GBPA, IRQ_CTRL } = REGISTERS;
+const { CR0, IDR0, IDR1, IDR3, IDR5, GBPA, IRQ_CTRL } = REGISTERS;
 const bit = (field: Field): number => (field.mask << field.shift) >>> 0;
 
 export interface AttachOptions {
   /** The device caches translations, and the SMMU lets it. */
   readonly ats?: boolean;
-  /** log2 of the SSIDs; all of them use the same address space at first. */
+  /** log2 of the SSIDs, as far as the SMMU has them; all of them use the same address space at first. */
   readonly log2Ssids?: number;
 }
+
+/** Takes commands, and has them carried out at ring(). */
+export type CommandQueue = Pick<GuestQueue, 'push' | 'ring'>;
 
 interface Stream {
   readonly contexts: ContextTable;
@@ -45,6 +49,7 @@ interface Stream {
 export class GuestSmmuDriver {
   readonly mmio: MmioDevice;
   readonly ram: GuestRam;
+  readonly cmdqv: GuestCmdqvDriver | null;
   /** Event records so far, oldest first. */
   readonly events: Uint32Array[];
   /** How often the event queue has overflowed. */
@@ -56,16 +61,18 @@ export class GuestSmmuDriver {
   private readonly eventQueue: GuestQueue;
   private readonly streams: Map<number, Stream>;
 
-  constructor(mmio: MmioDevice, ram: GuestRam) {
+  /** @param cmdqv in front of the SMMU, if one is */
+  constructor(mmio: MmioDevice, ram: GuestRam, cmdqv: GuestCmdqvDriver | null = null) {
     this.mmio = mmio;
     this.ram = ram;
+    this.cmdqv = cmdqv;
     this.events = [];
     this.overflows = 0;
     this.errors = 0;
     this.streams = new Map();
     this.streamTable = ram.allocate((2 ** LOG2_STREAMS * STE_BYTES) / 4096);
-    this.commandQueue = new GuestQueue(mmio, ram, 'CMDQ', LOG2_COMMANDS, COMMAND_BYTES);
-    this.eventQueue = new GuestQueue(mmio, ram, 'EVENTQ', LOG2_EVENTS, EVENT_BYTES);
+    this.commandQueue = new GuestQueue(mmio, ram, queueRegisters('CMDQ'), LOG2_COMMANDS, COMMAND_BYTES);
+    this.eventQueue = new GuestQueue(mmio, ram, queueRegisters('EVENTQ'), LOG2_EVENTS, EVENT_BYTES);
   }
 
   get hasAts(): boolean {
@@ -94,6 +101,7 @@ export class GuestSmmuDriver {
     this.push(cmd.cfgiAll(), cmd.tlbiAll());
     this.eventQueue.start();
     this.write('CR0', bit(CR0.fields.CMDQEN) | bit(CR0.fields.EVENTQEN));
+    this.cmdqv?.start(this.field('IDR1', IDR1.fields.CMDQS));
     this.write('IRQ_CTRL', bit(IRQ_CTRL.fields.EVENTQ_IRQEN) | bit(IRQ_CTRL.fields.GERROR_IRQEN));
     this.write('CR0', bit(CR0.fields.CMDQEN) | bit(CR0.fields.EVENTQEN) | bit(CR0.fields.SMMUEN));
   }
@@ -111,8 +119,9 @@ export class GuestSmmuDriver {
 
   /** Puts a stream behind `space`. */
   attach(sid: number, space: AddressSpace, { ats = false, log2Ssids = 0 }: AttachOptions = {}): void {
-    const contexts = new ContextTable(this.ram, this.outputSize, log2Ssids);
-    for (let ssid = 0; ssid < 2 ** log2Ssids; ssid++) contexts.set(ssid, space);
+    const log2Entries = Math.min(log2Ssids, this.field('IDR1', IDR1.fields.SSIDSIZE));
+    const contexts = new ContextTable(this.ram, this.outputSize, log2Entries);
+    for (let ssid = 0; ssid < 2 ** log2Entries; ssid++) contexts.set(ssid, space);
     const cached = ats && this.hasAts;
     this.writeSte(sid, contexts.ste(cached));
     this.streams.set(sid, { contexts, spaces: [space], ats: cached });
@@ -162,8 +171,24 @@ export class GuestSmmuDriver {
 
   /** Puts commands and a CMD_SYNC into the queue, and waits for them: they have been carried out afterwards. */
   push(...commands: readonly Command[]): void {
-    for (const command of [...commands, cmd.sync()]) this.commandQueue.push(command);
-    this.commandQueue.ring();
+    let at = 0;
+    do {
+      const fast = at < commands.length && this.isFast(commands[at]!);
+      let end = at;
+      while (end < commands.length && this.isFast(commands[end]!) === fast) end++;
+      this.pushTo(fast ? this.cmdqv! : this.commandQueue, commands.slice(at, end));
+      at = end;
+    } while (at < commands.length);
+  }
+
+  /** Goes past the VMM. */
+  private isFast(command: Command): boolean {
+    return this.cmdqv?.takes(command) === true;
+  }
+
+  private pushTo(queue: CommandQueue, commands: readonly Command[]): void {
+    for (const command of [...commands, cmd.sync()]) queue.push(command);
+    queue.ring();
   }
 
   /** CMDQ_CONS.ERR. */
@@ -227,3 +252,9 @@ export class GuestSmmuDriver {
     this.mmio.writeRegister(REGISTERS[register].offset + 4, 4, Number(value >> 32n));
   }
 }
+
+const queueRegisters = (name: 'CMDQ' | 'EVENTQ'): QueueRegisters => ({
+  base: REGISTERS[`${name}_BASE`].offset,
+  prod: REGISTERS[`${name}_PROD`].offset,
+  cons: REGISTERS[`${name}_CONS`].offset,
+});

@@ -192,6 +192,7 @@ export class VirtualCommandQueue {
     const { port, faults } = this.parts;
     const sid = get(words, 0, CMD.StreamID);
     if (faults.dropWithoutStage1 && !port.translates(sid)) return 0;
+    if (faults.trustStreams && !port.knows(sid)) throw new Error(`there is no device at StreamID ${sid}`);
     return port.knows(sid) || faults.forwardUnknownStreams ? this.pass(words, index) : 0;
   }
 

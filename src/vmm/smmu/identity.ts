@@ -1,13 +1,14 @@
 /** What the virtual SMMU says of itself: what the host's has, less what the guest does not get. */
 
 import { DEFAULT_SETTINGS, type SmmuSettings } from '../../hardware/smmuv3/settings.ts';
+import { COMMAND_BYTES } from '../../hardware/smmuv3/spec/commands.ts';
 import { type Field, get } from '../../hardware/smmuv3/spec/field.ts';
 import { REGISTERS, STALL_MODEL_TERMINATE, TTF_AARCH64 } from '../../hardware/smmuv3/spec/registers.ts';
 import { ADDRESS_BITS } from '../../hardware/smmuv3/spec/ste.ts';
 import type { Faults } from '../faults.ts';
 
 const { IDR0, IDR1, IDR3, IDR5 } = REGISTERS;
-const LARGEST_QUEUE_LOG2 = 8;
+const LARGEST_EVENT_QUEUE_LOG2 = 8;
 const STREAM_BITS = 16;
 
 const FIELDS = {
@@ -15,6 +16,7 @@ const FIELDS = {
   ATS: [0, IDR0.fields.ATS],
   ASID16: [0, IDR0.fields.ASID16],
   CD2L: [0, IDR0.fields.CD2L],
+  CMDQS: [1, IDR1.fields.CMDQS],
   SSIDSIZE: [1, IDR1.fields.SSIDSIZE],
   HAD: [3, IDR3.fields.HAD],
   RIL: [3, IDR3.fields.RIL],
@@ -24,8 +26,11 @@ const FIELDS = {
   GRAN64K: [5, IDR5.fields.GRAN64K],
 } as const satisfies Record<string, readonly [number, Field]>;
 
-/** @param idr IDR0 to IDR5 as GET_HW_INFO gives them */
-export function virtualSettings(idr: readonly number[], faults: Faults): SmmuSettings {
+/**
+ * @param idr IDR0 to IDR5 as GET_HW_INFO gives them
+ * @param pageBytes of guest memory: more than one is not contiguous, and the hardware may have to read a command queue in it
+ */
+export function virtualSettings(idr: readonly number[], faults: Faults, pageBytes: number): SmmuSettings {
   const value = hostValue(idr);
   if (!(value('TTF') & TTF_AARCH64)) throw new Error('the SMMU of the host does not walk AArch64 tables (IDR0.TTF)');
   const granules = ([4, 16, 64] as const).filter((kib) => value(`GRAN${kib}K`) === 1);
@@ -37,7 +42,7 @@ export function virtualSettings(idr: readonly number[], faults: Faults): SmmuSet
     oas: faults.advertiseWideOas ? 48 : (ADDRESS_BITS[value('OAS')] as SmmuSettings['oas']),
     asid16: value('ASID16') === 1,
     sidSize: STREAM_BITS,
-    ssidSize: value('SSIDSIZE'),
+    ssidSize: faults.hideSsids ? 0 : value('SSIDSIZE'),
     twoLevelCdTable: value('CD2L') === 1,
     twoLevelStreamTable: false,
     ril: value('RIL') === 1,
@@ -47,8 +52,8 @@ export function virtualSettings(idr: readonly number[], faults: Faults): SmmuSet
     pri: false,
     msi: false,
     httu: 0,
-    cmdqs: LARGEST_QUEUE_LOG2,
-    eventqs: LARGEST_QUEUE_LOG2,
+    cmdqs: faults.wideQueues ? value('CMDQS') : Math.min(value('CMDQS'), Math.log2(pageBytes / COMMAND_BYTES)),
+    eventqs: LARGEST_EVENT_QUEUE_LOG2,
   };
 }
 

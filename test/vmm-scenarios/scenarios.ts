@@ -1,0 +1,52 @@
+/** What has happened to VMMs, scenario by scenario and part by part, and the mistakes of the VMMs here that show it. */
+import type { FaultName } from '../../src/vmm/faults.ts';
+import type { CmdqvOptions } from '../../src/vmm/guest/cmdqv-driver.ts';
+import type { ShadowFaultName } from '../../src/vmm/shadow/faults.ts';
+
+export type Mistake = FaultName | ShadowFaultName | keyof CmdqvOptions;
+
+export const SCENARIOS: Readonly<Record<string, readonly Mistake[]>> = {
+  'V1: bypass without a vDEVICE': ['bypassBeforeVdevice', 'skipVdevice'],
+  'V2: faults that nobody hears of': ['skipEventQueue', 'skipQueueErrors'],
+  'V3: vEVENTQ, then vIOMMU': ['destroyViommuBeforeEvents', 'destroyEventsWhileOpen'],
+  'V3: HW queues, the last first, then vIOMMU': ['destroyViommuBeforeQueues', 'queuesFirstToLast', 'keepPageMapped'],
+  'V4: lost events': ['lostEventsAsAbort'],
+  'V5: a refused reset or DESTROY': ['panicOnRefusal'],
+  'V5: vIOMMU, then stage 2': ['destroyParentFirst'],
+  'V6: an output size that the host does not have': ['advertiseWideOas'],
+  'V7: the second doubleword of STEs': ['shiftSteDword1'],
+  'V7: CMDQ_CONS': ['writableCommandCons'],
+  'V7: CMD_SYNC with the reserved CS': ['acceptReservedSync'],
+  'V8: BARs in D3hot': ['openBarsAlways'],
+  'V8: devices that are not reset with the VM': ['skipDeviceReset'],
+  'V8: ATS and SSIDs that the guest is not told of': ['hideAts', 'hideSsids'],
+  'V9: ATC_INV without ATS, and while disabled': ['acceptAtcInvWithoutAts', 'atcInvWhileDisabled'],
+  'V9: unknown commands': ['ignoreUnknownCommands'],
+  'V9: CFGI_STE_RANGE': ['ignoreSteRange'],
+  'V9: SMMUEN and GBPA': ['ignoreDisable'],
+  'V9: Secure streams': ['acceptSecureStreams'],
+  'V9: a second device behind another SMMU': ['mixHosts'],
+  'V10: a VM that starts again': ['keepDeviceOpen', 'forgetQueues'],
+  'V10: an IOAS that stays': ['keepIoas'],
+  'V11: dirty tracking of the parent': ['trackDirtyParent'],
+  'V12: command queues that are not contiguous': ['wideQueues', 'pretendQueues'],
+  'V13: commands that a queue does not take': ['unfiltered', 'skipQueueErrors'],
+  'V13: HYP_OWN': ['exposeHypOwn'],
+  'V14: a range that is not aligned': ['roundRanges', 'roundUnmaps'],
+  'V14: PSI across tables that are not present': ['skipAbsentTables'],
+  'V14: virtio-iommu on a host with pages of 64 KiB': ['freezeGranule', 'hideRefusals', 'hideReservedRegions'],
+  'V14: unmapping the last page': ['unmapAllBySize', 'trustLastPage'],
+  'V14: the base of the stream table': ['ignoreAlignment'],
+  'V14: IOTINVAL.GVMA of RISC-V': ['gvmaSingleStage'],
+  'V15: the bases of queues and stream table': ['ignoreAlignment'],
+  'V16: TLBI of everything': ['dropTlbiAll', 'skipTlbiForwarding'],
+  'V16: StreamID 0': ['forgetSidZero'],
+  'V16: virtual IDs that are never taken back': ['keepVdevice'],
+  'V16: ATC_INV for no device': ['trustStreams', 'forwardUnknownStreams'],
+  'V16: an event thread that nothing wakes': ['pollForEver', 'closeToWake'],
+  'V16: CD and ATC invalidations': ['dropWithoutStage1', 'skipCfgiCdForwarding', 'skipAtcInvForwarding'],
+  'V16: an STE replaced through bypass': ['replaceThroughBypass'],
+  'V16: a batch that is not carried out': ['assertBatches'],
+  'V17: BARs by their address': ['peersByAddress', 'insistOnPeers'],
+  'V17: BARs by dma-buf': ['trustSharedBars'],
+};
