@@ -50,6 +50,23 @@ describe('sysfs', () => {
     expect(machine.sysfs).toContainEqual({ path: '/sys/module', kind: 'dir', merged: true });
   });
 
+  it('has what a scan of the bus reads, of the root ports too', () => {
+    const read = [
+      'vendor',
+      'device',
+      'subsystem_vendor',
+      'subsystem_device',
+      'class',
+      'numa_node',
+      'resource',
+      'config',
+    ];
+    for (const bdf of ['0000:00:01.0', '0000:01:00.0']) {
+      expect(children(`/sys/bus/pci/devices/${bdf}`)).toEqual(expect.arrayContaining(read));
+    }
+    expect(content('/sys/bus/pci/devices/0000:00:01.0/subsystem_vendor')).toBe('0x0000\n');
+  });
+
   it('leads from the numbers of a node to its device', () => {
     expect(realpath('/sys/dev/char/511:1')).toBe(realpath('/sys/class/vfio-dev/vfio1'));
     expect(realpath('/sys/dev/char/510:0')).toBe(realpath('/sys/class/vfio/0'));

@@ -126,16 +126,10 @@ const portsOf = (functions: readonly SysfsFunction[]): SysfsFunction[] =>
 function portEntries(of: SysfsFunction): SysfsEntry[] {
   const path = portPath(of);
   const name = formatBdf(portOf(of));
-  const { vendorId, deviceId, classCode, revision } = ROOT_PORT_IDENTITY;
   const bus = String(of.address.bus);
   const texts = {
-    vendor: `0x${hexDigits(vendorId, 4)}`,
-    device: `0x${hexDigits(deviceId, 4)}`,
-    class: `0x${hexDigits(classCode, 6)}`,
-    revision: `0x${hexDigits(revision, 2)}`,
+    ...identityTexts(ROOT_PORT_IDENTITY),
     irq: '0',
-    numa_node: '-1',
-    modalias: modalias(ROOT_PORT_IDENTITY),
     uevent: uevent('pcieport', name, ROOT_PORT_IDENTITY).join('\n'),
     resource: Array.from({ length: BRIDGE_RESOURCES }, () => resourceLine(0, 0, 0)).join('\n'),
     secondary_bus_number: bus,
@@ -203,15 +197,8 @@ const resetMethods = (of: SysfsFunction, all: readonly SysfsFunction[]): string[
 function attributes(of: SysfsFunction, path: string): SysfsEntry[] {
   const { identity } = of.fn.kind;
   const texts = {
-    vendor: `0x${hexDigits(identity.vendorId, 4)}`,
-    device: `0x${hexDigits(identity.deviceId, 4)}`,
-    subsystem_vendor: `0x${hexDigits(identity.subsystemVendorId, 4)}`,
-    subsystem_device: `0x${hexDigits(identity.subsystemId, 4)}`,
-    class: `0x${hexDigits(identity.classCode, 6)}`,
-    revision: `0x${hexDigits(identity.revision, 2)}`,
+    ...identityTexts(identity),
     irq: String(of.interruptLine),
-    numa_node: '-1',
-    modalias: modalias(identity),
     uevent: uevent('vfio-pci', of.fn.name, identity).join('\n'),
     resource: resourceLines(of).join('\n'),
   };
@@ -222,6 +209,20 @@ type Identity = Pick<
   FunctionIdentity,
   'vendorId' | 'deviceId' | 'subsystemVendorId' | 'subsystemId' | 'classCode' | 'revision'
 >;
+
+/** Of every function, bridges too: DPDK gives up the whole bus when one of these is not there. */
+function identityTexts(identity: Identity): Record<string, string> {
+  return {
+    vendor: `0x${hexDigits(identity.vendorId, 4)}`,
+    device: `0x${hexDigits(identity.deviceId, 4)}`,
+    subsystem_vendor: `0x${hexDigits(identity.subsystemVendorId, 4)}`,
+    subsystem_device: `0x${hexDigits(identity.subsystemId, 4)}`,
+    class: `0x${hexDigits(identity.classCode, 6)}`,
+    revision: `0x${hexDigits(identity.revision, 2)}`,
+    numa_node: '-1',
+    modalias: modalias(identity),
+  };
+}
 
 function uevent(driver: string | null, slot: string, identity: Identity): string[] {
   const pair = (vendor: number, device: number): string =>
