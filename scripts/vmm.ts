@@ -6,7 +6,8 @@ import { findDialect } from '../src/cli/session.ts';
 import { withTrace } from '../src/cli/trace-options.ts';
 import { initramfs } from './vmm/initramfs.ts';
 import { judge } from './vmm/judge.ts';
-import { type GuestOutcome, runGuest } from './vmm/run-guest.ts';
+import { QueueWitness } from './vmm/queue-witness.ts';
+import { runGuest } from './vmm/run-guest.ts';
 import { SCENARIOS, scenarioFor } from './vmm/scenarios.ts';
 
 interface RunOptions {
@@ -24,7 +25,7 @@ interface RunOptions {
   readonly quiet?: true;
 }
 
-const list = Object.entries(SCENARIOS).map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`);
+const list = Object.entries(SCENARIOS).map(([name, { summary }]) => `  ${name.padEnd(16)} ${summary}`);
 
 const program = new Command('npm run vmm --').description(
   'Boots a guest in QEMU with NVMe functions of uiommufd, and judges what it says.',
@@ -69,11 +70,13 @@ async function run(options: RunOptions): Promise<void> {
   const functions = options.functions?.split(',') ?? scenario.functions;
   const files = { kernel: options.kernel, initrd: options.initrd, firmware: options.firmware ?? null };
   print(`${name}: ${scenario.summary}`);
+  const queues = scenario.queuesEach ? new QueueWitness(scenario.queuesEach * functions.length) : null;
   const outcome = await withTrace(
     options.traceFile ? { traceFile: options.traceFile, traceAll: true } : {},
     dialect,
-    (tracer) =>
-      runGuest({
+    (tracer) => {
+      if (queues) tracer.add(queues.sink);
+      return runGuest({
         qemu: options.qemu,
         arguments: scenario.arguments(files, functions, Number(options.mib)),
         machine: options.machine ?? scenario.machine,
@@ -81,18 +84,15 @@ async function run(options: RunOptions): Promise<void> {
         tracer,
         seconds: Number(options.seconds),
         onLine: options.quiet ? () => {} : print,
-      }),
+      });
+    },
   );
-  process.exitCode = verdict(outcome, functions.length) ? 0 : 1;
+  const findings = [...judge(outcome, functions.length), ...(queues?.findings() ?? [])];
+  for (const { good, sentence } of findings) print(`  ${good ? 'yes' : 'NO '} ${sentence}`);
+  process.exitCode = findings.every(({ good }) => good) ? 0 : 1;
 }
 
 const versionOf = (qemu: string): string => execFileSync(qemu, ['--version'], { encoding: 'utf8' });
-
-function verdict(outcome: GuestOutcome, functions: number): boolean {
-  const findings = judge(outcome, functions);
-  for (const { good, sentence } of findings) print(`  ${good ? 'yes' : 'NO '} ${sentence}`);
-  return findings.every(({ good }) => good);
-}
 
 function print(line: string): void {
   process.stdout.write(`${line}\n`);

@@ -92,7 +92,7 @@ fault() {
 	register $((base + 0x1000)) 1
 }
 # Where the guest's SMMUs have their registers, and which interrupts of the GIC say that their event queues have grown.
-smmus() { sed -n 's/^\([0-9a-f]*\)-.* : arm-smmu-v3.*/0x\1/p' /proc/iomem; }
+smmus() { sed -n 's/^ *\([0-9a-f]*\)-[0-9a-f]*ffff : arm-smmu-v3.*/0x\1/p' /proc/iomem; }
 event_interrupts() { sed -n 's/.*GICv3 *\([0-9]*\) .*arm-smmu-v3-evtq.*/\1/p' /proc/interrupts; }
 # The VMM under test forwards an event from a thread that may not raise interrupts when CPUs are emulated (it aborts). So
 # the vSMMU is told to raise none, and the guest pulls the interrupt by itself when the record is in its queue.
@@ -104,9 +104,25 @@ pull_events() {
 # An event record of the SMMU in the log: StreamID 0xf800 and so on in the upper half of its first doubleword.
 logged() { dmesg | grep -q -i "0x0000${1}00000010"; }
 
+# uiommufd.cmdqv=N: N SMMUs have virtual command queues, which this kernel took.
+CMDQV=$(sed -n 's/.*uiommufd.cmdqv=\([0-9]*\).*/\1/p' /proc/cmdline)
+companions() { dmesg | grep -c 'found companion CMDQV device'; }
+# Each CPU has a queue of its own in each SMMU: from here on, the second one does all the work.
+second_cpu() {
+	echo 1 >/sys/devices/system/cpu/cpu1/online || return
+	for irq in $(sed -n 's/^ *\([0-9]*\):.*nvme.*/\1/p' /proc/interrupts); do echo 2 >"/proc/irq/$irq/smp_affinity"; done
+	taskset -p 2 $$ >/dev/null
+}
+queues_worked() { ! dmesg | grep -E -q 'standard SMMU CMDQ|(VCMDQ|VINTF|CMDQV).*fail|unexpected error reported|CMD_SYNC timeout|CMDQ error'; }
+
 dd if=/dev/urandom of=/tmp/pattern bs=1M count="$MIB" 2>/dev/null
 check "an NVMe controller is there" wait_for 20 live nvme0
 for path in /sys/class/nvme/nvme*; do [ -e "$path" ] && exercise "$(basename "$path")"; done
+if [ -n "$CMDQV" ]; then
+	check "$CMDQV SMMUs have virtual command queues" test "$(companions)" = "$CMDQV"
+	check "the second CPU is there" second_cpu
+	for path in /sys/block/nvme*; do check "$(basename "$path") reads the same from there" same "$(basename "$path")" 4; done
+fi
 if grep -q uiommufd.fault /proc/cmdline; then
 	bdf=$(basename "$(readlink -f /sys/class/nvme/nvme0/device)")
 	stream=$(echo "$bdf" | sed 's/.*:\(..\):00\.0$/\100/')
@@ -117,7 +133,8 @@ if grep -q uiommufd.fault /proc/cmdline; then
 	pull_events
 	check "a fault of $bdf is in the guest's log under StreamID 0x$stream" wait_for 10 logged "$stream"
 fi
+[ -z "$CMDQV" ] || check "no command queue failed or was in error" queues_worked
 grep -i nvme /proc/interrupts | while read -r line; do say "note interrupts $line"; done
-dmesg | grep -E 'arm-smmu-v3.*(event|0x)|nvme.*(timeout|abort)|BUG:|Oops|Call [Tt]race' | while read -r line; do say "note dmesg $line"; done
+dmesg | grep -E 'arm-smmu-v3.*(event|0x)|CMDQ|nvme.*(timeout|abort)|BUG:|Oops|Call [Tt]race' | while read -r line; do say "note dmesg $line"; done
 if [ "$failed" = 0 ]; then say "done, all ok"; else say "done, with failures"; fi
 poweroff -f

@@ -1,6 +1,7 @@
 /** The guest's initial root file system: busybox, the kernel modules of the NVMe driver, and guest-init.sh. */
+import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, extname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { type ArchiveEntry, cpioArchive } from './cpio.ts';
 
@@ -10,12 +11,12 @@ import { type ArchiveEntry, cpioArchive } from './cpio.ts';
  */
 export function initramfs(busybox: string, modules: string | null): Buffer {
   const files = modules === null ? [] : withDependencies(modules, 'nvme');
-  const order = files.map((file) => basename(file)).join('\n');
+  const order = files.map(insertable).join('\n');
   const entries: ArchiveEntry[] = [
     { path: 'init', bytes: readFileSync(join(import.meta.dirname, 'guest-init.sh')), executable: true },
     { path: 'bin/busybox', bytes: readFileSync(busybox), executable: true },
     { path: 'modules/order', bytes: Buffer.from(`${order}\n`) },
-    ...files.map((file) => ({ path: `modules/${basename(file)}`, bytes: readFileSync(file) })),
+    ...files.map((file) => ({ path: `modules/${insertable(file)}`, bytes: unpacked(file) })),
   ];
   return gzipSync(cpioArchive(entries), { level: 1 });
 }
@@ -47,14 +48,26 @@ function builtInModules(folder: string): Set<string> {
 
 function moduleFiles(folder: string): string[] {
   const names = readdirSync(folder, { recursive: true, encoding: 'utf8' });
-  return names.filter((name) => name.endsWith('.ko')).map((name) => join(folder, name));
+  return names.filter((name) => MODULE.test(name)).map((name) => join(folder, name));
 }
 
-const moduleName = (file: string): string => basename(file, '.ko').replaceAll('-', '_');
+/** Newer distributions compress their modules. */
+const MODULE = /\.ko(\.xz|\.zst|\.gz)?$/;
+const DECOMPRESSORS: Readonly<Record<string, string>> = { '.xz': 'xz', '.zst': 'zstd', '.gz': 'gzip' };
+
+function unpacked(file: string): Buffer {
+  const tool = DECOMPRESSORS[extname(file)];
+  return tool ? execFileSync(tool, ['-dc', file], { maxBuffer: 2 ** 30 }) : readFileSync(file);
+}
+
+/** The module's file in the guest: without compression, which not every kernel can undo. */
+const insertable = (file: string): string => basename(file).replace(MODULE, '.ko');
+
+const moduleName = (file: string): string => basename(file).replace(MODULE, '').replaceAll('-', '_');
 
 /** From the module's own information section: zero-terminated "key=value" strings. */
 function dependencies(file: string): string[] {
-  const bytes = readFileSync(file);
+  const bytes = unpacked(file);
   const start = bytes.indexOf('\0depends=') + '\0depends='.length;
   const list = bytes.toString('latin1', start, bytes.indexOf(0, start));
   return list === '' ? [] : list.split(',').map((name) => name.replaceAll('-', '_'));

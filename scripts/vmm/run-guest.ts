@@ -32,9 +32,9 @@ export function runGuest(run: GuestRun): Promise<GuestOutcome> {
     const started = performance.now();
     const end = await boot(run, server.environment(), console);
     const seconds = (performance.now() - started) / 1000;
-    // The server hears a moment later that its client has ended.
-    for (let tries = 0; tries < 200 && Object.values(server.clients).some((count) => count > 0); tries++)
-      await sleep(10);
+    // The server hears a moment later that its client has ended, and takes back what it had.
+    const busy = () => [server.clients, machine.leftovers()].some((counts) => Object.values(counts).some((n) => n > 0));
+    for (let tries = 0; tries < 500 && busy(); tries++) await sleep(10);
     return { console, seconds, end, left: machine.leftovers() };
   });
 }

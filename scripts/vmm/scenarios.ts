@@ -15,6 +15,8 @@ export interface Scenario {
   /** The functions that the guest is given. */
   readonly functions: readonly string[];
   readonly needsFirmware: boolean;
+  /** Virtual command queues that the guest has in each SMMU; the trace must show that it used them. */
+  readonly queuesEach?: number;
   arguments(files: Files, functions: readonly string[], mib: number): string[];
 }
 
@@ -32,14 +34,17 @@ const sharedMemory = (size: string): string[] => [
 ];
 
 const nestedArguments =
-  (machine: string, more = '') =>
+  (machine: string, more = '', cpus = 1) =>
   (files: Files, functions: readonly string[], mib: number): string[] => [
-    ...['-M', machine, '-cpu', 'cortex-a57', '-smp', '1', ...sharedMemory('1G'), ...QUIET],
+    ...['-M', machine, '-cpu', 'cortex-a57', '-smp', `${cpus}`, ...sharedMemory('1G'), ...QUIET],
     ...['-object', 'iommufd,id=iommufd0', '-bios', files.firmware!, ...bootFrom(files)],
     // MSI of a function behind a nested vSMMU is lost in these forks without KVM, so the guest uses INTx.
     ...commandLine('ttyAMA0', mib, ` iommu.passthrough=0 pci=nomsi${more}`),
     ...functions.flatMap((bdf) => ['-device', `vfio-pci,sysfsdev=/sys/bus/pci/devices/${bdf},iommufd=iommufd0`]),
   ];
+
+/** Where the VMM forwards events, the guest makes a fault, too; for that it writes device registers itself. */
+const MAKE_A_FAULT = ' uiommufd.fault iomem=relaxed';
 
 export const SCENARIOS: Readonly<Record<string, Scenario>> = {
   type1: {
@@ -68,8 +73,21 @@ export const SCENARIOS: Readonly<Record<string, Scenario>> = {
     dialect: 'viommu-v2',
     functions: ['0000:01:00.0', '0000:02:00.0'],
     needsFirmware: true,
-    // This branch forwards events, so the guest makes a fault, too; for that it writes device registers itself.
-    arguments: nestedArguments('virt,gic-version=3,iommu=nested-smmuv3', ' uiommufd.fault iomem=relaxed'),
+    arguments: nestedArguments('virt,gic-version=3,iommu=nested-smmuv3', MAKE_A_FAULT),
+  },
+  'nested-v2-cmdqv': {
+    summary: 'the same branch and a guest that invalidates through virtual command queues of its own (Tegra241 CMDQV)',
+    machine: 'grace',
+    dialect: 'viommu-v2',
+    functions: ['0000:01:00.0', '0000:04:00.0'],
+    needsFirmware: true,
+    queuesEach: 2,
+    // The guest starts its second CPU, which has a queue of its own, by itself, when the first has done its work.
+    arguments: nestedArguments(
+      'virt,gic-version=3,iommu=nested-smmuv3,cmdqv=on',
+      ` uiommufd.cmdqv=2 maxcpus=1${MAKE_A_FAULT}`,
+      2,
+    ),
   },
 };
 

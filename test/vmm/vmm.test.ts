@@ -8,10 +8,11 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { cpioArchive } from '../../scripts/vmm/cpio.ts';
 import { initramfs } from '../../scripts/vmm/initramfs.ts';
 import { judge } from '../../scripts/vmm/judge.ts';
+import { QueueWitness } from '../../scripts/vmm/queue-witness.ts';
 import { runGuest } from '../../scripts/vmm/run-guest.ts';
 import { scenarioFor } from '../../scripts/vmm/scenarios.ts';
 import { DEFAULT_DIALECT, dialect } from '../../src/abi/dialects.ts';
-import { SILENT } from '../../src/trace/events.ts';
+import { SILENT, type TraceEvent } from '../../src/trace/events.ts';
 import { hasCompiler } from '../abi/layout.ts';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'uiommufd-vmm-'));
@@ -117,6 +118,60 @@ describe('the scenario', () => {
   });
 });
 
+describe('of a guest with command queues of its own, the trace', () => {
+  const TLBI_NH_VA = 0x12;
+  const CFGI_STE = 0x03;
+  const command = (iommu: string, queue: string | undefined, opcode = TLBI_NH_VA, error = ''): TraceEvent => {
+    return { type: 'command', iommu, ...(queue && { queue }), architecture: 'smmuv3', words: [opcode, 0, 0, 0], error };
+  };
+  const store: TraceEvent = {
+    ...{ type: 'file', pid: 1, file: '/dev/iommu', call: 'store', offset: 4, length: 4, result: 4, reason: '' },
+  };
+  const ioctl = (struct: string): TraceEvent => {
+    const bytes = new Uint8Array();
+    const rest = { pid: 1, file: '/dev/iommu', command: 0, before: bytes, after: bytes, result: 0, reason: '' };
+    return { type: 'ioctl', struct, ...rest };
+  };
+  /** Two SMMUs' guest queues, each with an invalidation that a store let run. */
+  const right = [command('a', 'VINTF1/LVCMDQ0'), store, command('b', 'VINTF1/LVCMDQ1'), store];
+  const bad = (...events: TraceEvent[]): string[] => {
+    const witness = new QueueWitness(2);
+    for (const event of events) witness.sink(event);
+    return witness.findings().flatMap(({ good, sentence }) => (good ? [] : [sentence]));
+  };
+
+  it('shows that they were used, whatever the host does with its own', () => {
+    const host = [command('a', 'VINTF0/LVCMDQ0'), ioctl('iommu_ioas_unmap')];
+    const configuration = [command('a', undefined, CFGI_STE), ioctl('iommu_hwpt_invalidate')];
+    expect(bad(...right, ...host, ...configuration)).toEqual([]);
+  });
+
+  it.each([
+    [
+      'no queue of one SMMU was used',
+      [right[0]!, store],
+      ["commands that the guest's own queues consumed: a VINTF1/LVCMDQ0 1"],
+    ],
+    [
+      'the VMM forwarded invalidations',
+      [...right, command('a', undefined), ioctl('iommu_hwpt_invalidate')],
+      ['HWPT_INVALIDATE: 1 calls, with 1 of such invalidations'],
+    ],
+    [
+      'a queue ran within an ioctl',
+      [...right, command('a', 'VINTF1/LVCMDQ0'), ioctl('iommu_destroy')],
+      ['1 of the invalidations came within an ioctl, the others with a store to a mapped page'],
+    ],
+    [
+      'a command was in error',
+      [...right, command('a', 'VINTF1/LVCMDQ0', 0x30, 'CERROR_ILL'), store],
+      ['2 of them are invalidations, 1 are in error'],
+    ],
+  ])('tells when %s', (_when, events, sentences) => {
+    expect(bad(...events)).toEqual(sentences);
+  });
+});
+
 describe('the initial root file system', () => {
   /** A module as far as we look at it. */
   const module = (depends: string): string => `\0license=GPL\0depends=${depends}\0name=x\0`;
@@ -134,6 +189,21 @@ describe('the initial root file system', () => {
     const archive = gunzipSync(initramfs('/dev/null', modules)).toString('latin1');
     expect(archive).toContain('t10-pi.ko\nnvme-core.ko\nnvme.ko\n');
     expect(archive).not.toContain('other.ko');
+  });
+
+  const hasXz = spawnSync('xz', ['--version']).status === 0;
+  it.skipIf(!hasXz)('has modules without the compression that newer distributions give them (needs xz)', () => {
+    const modules = path.join(folder, 'compressed');
+    mkdirSync(modules);
+    for (const [name, depends] of [
+      ['nvme', 'nvme-core'],
+      ['nvme-core', ''],
+    ] as const) {
+      writeFileSync(path.join(modules, `${name}.ko.xz`), execFileSync('xz', ['-c'], { input: module(depends) }));
+    }
+    const archive = gunzipSync(initramfs('/dev/null', modules)).toString('latin1');
+    expect(archive).toContain('nvme-core.ko\nnvme.ko\n');
+    expect(archive).toContain(module('nvme-core'));
   });
 
   const hasCpio = spawnSync('cpio', ['--version']).status === 0;
