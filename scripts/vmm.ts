@@ -27,9 +27,9 @@ interface RunOptions {
 
 const list = Object.entries(SCENARIOS).map(([name, { summary }]) => `  ${name.padEnd(16)} ${summary}`);
 
-const program = new Command('npm run vmm --').description(
-  'Boots a guest in QEMU with NVMe functions of uiommufd, and judges what it says.',
-);
+const program = new Command('npm run vmm --')
+  .description('Boots a guest in QEMU with NVMe functions of uiommufd, and judges what it says.')
+  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2));
 
 program
   .command('run', { isDefault: true })
