@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The DMA probe, a device of the simulated machines only: it reads or writes up to 256 bytes at an address on command, and
- * tells how it went.
+ * The DMA probe, a device of the simulated machines only: it reads or writes up to 256 bytes at an address on command, tells
+ * how it went, and sends the interrupt message whose vector is written to PROBE_INTERRUPT.
  */
 #ifndef DMA_PROBE_H
 #define DMA_PROBE_H
 
 #include "vfio-device.h"
 
-enum { PROBE_IOVA = 0x08, PROBE_LENGTH = 0x14, PROBE_COMMAND = 0x18, PROBE_STATUS = 0x1c, PROBE_DATA = 0x100 };
+enum { PROBE_IOVA = 0x08, PROBE_LENGTH = 0x14, PROBE_COMMAND = 0x18, PROBE_STATUS = 0x1c };
+enum { PROBE_INTERRUPT = 0x20, PROBE_DATA = 0x100 };
 enum { PROBE_READ = 1, PROBE_WRITE = 2 };
 enum { PROBE_DONE = 1, PROBE_REFUSED = 2, PROBE_WAITING = 4 };
 

@@ -54,6 +54,19 @@ EXPORT int fcntl(int fd, int command, ...)
 	return result;
 }
 
+/* ---- lseek ---- */
+
+EXPORT off_t lseek(int fd, off_t offset, int whence)
+{
+	struct request request = { .op = OP_SEEK, .word = (uint32_t)whence, .a = (uint64_t)offset };
+	int kept = errno;
+	off_t result = NEXT(lseek)(fd, offset, whence);
+	if (result >= 0 || errno != ESPIPE || !handle_of(fd, &request.token))
+		return result;
+	errno = kept;
+	return (off_t)returned(call_server(&request, fd));
+}
+
 /* ---- mmap ---- */
 
 static bool map_of_handle(int fd, int flags, struct request *request)
@@ -227,6 +240,11 @@ POSITIONED(pread, pwrite, preadv, pwritev)
 #ifdef __GLIBC__
 
 POSITIONED(pread64, pwrite64, preadv64, pwritev64)
+
+EXPORT off64_t lseek64(int fd, off64_t offset, int whence)
+{
+	return lseek(fd, offset, whence);
+}
 
 EXPORT int fcntl64(int fd, int command, ...)
 {

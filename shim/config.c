@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Reads the server's configuration: lines of "key value", written by src/server/directory.ts. */
+/*
+ * Reads the server's configuration: lines of "key value", written by src/server/directory.ts. It is beside the library
+ * under the name by which that was loaded, so LD_PRELOAD is all that a program has to keep of its environment.
+ */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -92,14 +95,23 @@ static void read_line(const char *line)
 		unsigned long major = strtoul(at, &at, 10), minor = strtoul(at, &at, 10);
 		node->rdev = makedev(major, minor);
 		node->mode = (mode_t)strtoul(at, &at, 8);
+		node->size = (off_t)strtoul(at, &at, 10);
 		node->path = at + 1;
 	}
 }
 
+static char *slurp_beside_library(void)
+{
+	char path[PATH_MAX];
+	Dl_info library;
+	const char *name = dladdr(&loaded, &library) ? library.dli_fname : "", *slash = strrchr(name, '/');
+	int n = slash ? snprintf(path, sizeof(path), "%.*s/config", (int)(slash - name), name) : 0;
+	return n > 0 && n < (int)sizeof(path) ? slurp(path) : NULL;
+}
+
 static void load(void)
 {
-	const char *path = getenv("UIOMMUFD_CONFIG");
-	char *text = path ? slurp(path) : NULL;
+	char *text = slurp_beside_library();
 	if (!text)
 		return;
 	size_t lines = 0;

@@ -91,6 +91,11 @@ static bool is_live_file(const char *path)
 	return node >= 0 && S_ISREG(config()->nodes[node].mode);
 }
 
+static bool only_reads(const char *mode)
+{
+	return *mode == 'r' && !strchr(mode, '+');
+}
+
 /*
  * A stream on a device node serves for its descriptor, and for the streams of C++, which read and write it themselves;
  * fread and fwrite of libc make system calls that we do not see.
@@ -110,15 +115,29 @@ EXPORT FILE *fopen(const char *path, const char *mode)
 		errno = kept;
 		fd = open_at(AT_FDCWD, path, flags_of(mode), 0);
 	}
-	if (fd < 0)
-		return NULL;
-	return live ? stream_on(fd, mode) : fdopen(fd, mode);
+	if (fd >= 0 && live && only_reads(mode))
+		fd = snapshot(fd);
+	else if (fd >= 0 && live)
+		return stream_on(fd, mode);
+	return fd < 0 ? NULL : fdopen(fd, mode);
 }
 
+/* libc has nothing like fdopen for a stream that is there: it opens what it is told by name. */
 EXPORT FILE *freopen(const char *path, const char *mode, FILE *stream)
 {
-	char buffer[OUR_PATH_MAX];
-	return NEXT(freopen)(path ? real_path_at(AT_FDCWD, path, buffer) : NULL, mode, stream);
+	char buffer[OUR_PATH_MAX], link[32];
+	const char *real = path ? real_path_at(AT_FDCWD, path, buffer) : NULL;
+	int fd = real && config() && only_reads(mode) && is_live_file(real) ? open_at(AT_FDCWD, path, O_RDONLY, 0) : -1;
+	if (fd >= 0 && (fd = snapshot(fd)) >= 0) {
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+		real = link;
+	}
+	FILE *result = NEXT(freopen)(real, mode, stream);
+	int kept = errno;
+	if (fd >= 0)
+		syscall(SYS_close, fd);
+	errno = kept;
+	return result;
 }
 
 /* ---- The other names that glibc has for the same ---- */

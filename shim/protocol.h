@@ -34,6 +34,7 @@ enum { /* request.op */
 	OP_DONE,      /* answers an ASK: a = descriptor, address, 0, or -errno */
 	OP_LOAD,      /* of mapped registers: token = the mapping's, a = offset in it, word = bytes (up to 16); fills c and d */
 	OP_STORE,     /* likewise; c and d hold the bytes */
+	OP_SEEK,      /* a = offset, word = from where; result: the new one */
 };
 
 enum { /* reply.kind */

@@ -11,6 +11,8 @@
  *   open.c, stat.c, links.c, directories.c   interposed: what takes a path
  *   streams.c                                interposed: what flushes a stream; streams on files that live
  *   calls.c                                  interposed: what takes a descriptor
+ *   programs.c                               interposed: what executes a program
+ *   programs.c                               interposed: what executes a program
  *   syscall.c                                interposed: the same by their numbers
  *   registers.c             mapped registers of devices: each access faults, and the server makes it
  *   faults.c                these faults, and what programs say of signals
@@ -56,6 +58,7 @@ struct node {
 	ino_t inode;
 	dev_t rdev;
 	mode_t mode; /* type and permissions */
+	off_t size;
 	const char *path;
 };
 
@@ -113,6 +116,9 @@ bool handle_of(int fd, struct token *token);
 
 /* N of "/proc/self/fd/N" and its other names; -1 when it is none. `path` is one that the kernel could read. */
 int descriptor_named(const char *path);
+
+/* A file with what can be read from `fd` now, which it closes; -1. For streams, whose reads are not seen. */
+int snapshot(int fd);
 
 /* A stream whose reads and writes are those of `fd`, which it closes. On failure `fd` is closed. */
 FILE *stream_on(int fd, const char *mode);

@@ -32,6 +32,7 @@ static void disguise(struct stat *st, int fd)
 	st->st_dev = c->device;
 	st->st_ino = c->nodes[node].inode;
 	st->st_mode = c->nodes[node].mode;
+	st->st_size = c->nodes[node].size;
 	st->st_rdev = c->nodes[node].rdev;
 }
 
@@ -89,7 +90,8 @@ EXPORT int statx(int dirfd, const char *path, int flags, unsigned int mask, stru
 			return result;
 		sx->stx_mode = (uint16_t)st.st_mode;
 		sx->stx_ino = st.st_ino;
-		sx->stx_size = sx->stx_blocks = 0;
+		sx->stx_size = (uint64_t)st.st_size;
+		sx->stx_blocks = 0;
 		sx->stx_dev_major = major(st.st_dev);
 		sx->stx_dev_minor = minor(st.st_dev);
 		sx->stx_rdev_major = major(st.st_rdev);

@@ -1,13 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Streams on files of ours that live: those of sysfs that act when they are written. The system calls that libc makes
- * for a stream are not seen. One that is opened here gets functions that call ours; and what a shell's echo has put in
- * the buffer of its standard output goes out by our write when the stream is flushed.
+ * Streams on files of ours that live: those of sysfs. The system calls that libc makes for a stream are not seen. One
+ * that is opened to read gets what is there then; one to write, functions that call ours; and what a shell's echo has put
+ * in the buffer of its standard output goes out by our write when the stream is flushed.
  */
 #include <stdio.h>
+#include <sys/mman.h>
 #include <stdio_ext.h>
 
 #include "shim.h"
+
+int snapshot(int fd)
+{
+	char part[4096];
+	int copy = memfd_create("snapshot", MFD_CLOEXEC);
+	ssize_t n = 0;
+	while (copy >= 0 && (n = read(fd, part, sizeof(part))) > 0)
+		if (syscall(SYS_write, copy, part, n) != n)
+			break;
+	int kept = errno;
+	close(fd);
+	if (copy >= 0 && (n != 0 || syscall(SYS_lseek, copy, 0UL, SEEK_SET) != 0)) {
+		syscall(SYS_close, copy);
+		copy = -1;
+	}
+	errno = kept;
+	return copy;
+}
 
 static ssize_t read_cookie(void *cookie, char *into, size_t size)
 {

@@ -103,6 +103,8 @@ EXPORT long syscall(long number, ...)
 		return munmap(AT(0), SIZE(1));
 	case SYS_mprotect:
 		return mprotect(AT(0), SIZE(1), INT(2));
+	case SYS_lseek:
+		return lseek(INT(0), a[1], INT(2));
 	case SYS_read:
 		return read(INT(0), AT(1), SIZE(2));
 	case SYS_write:

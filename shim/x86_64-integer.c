@@ -1,16 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Instructions of general registers, with the flags of arithmetic. AMD64 manual, volume 3. */
+/* Moves of general registers, and arithmetic with its flags. AMD64 manual, volume 3. */
 #if defined(__x86_64__)
 #include "x86_64.h"
-
-#define CF 0x001U
-#define PF 0x004U
-#define AF 0x010U
-#define ZF 0x040U
-#define SF 0x080U
-#define DF 0x400U
-#define OF 0x800U
-
 
 long long *gpr(struct instruction *i, unsigned number)
 {
@@ -25,7 +16,7 @@ static bool is_high_byte(const struct instruction *i, unsigned number, unsigned 
 	return size == 1 && !i->rex && number >= 4 && number < 8;
 }
 
-static uint64_t mask_of(unsigned size)
+uint64_t mask_of(unsigned size)
 {
 	return size == 8 ? ~0ULL : (1ULL << (8 * size)) - 1;
 }
@@ -38,7 +29,7 @@ uint64_t read_gpr(struct instruction *i, unsigned number, unsigned size)
 }
 
 /* 32-bit results clear the upper half; shorter ones leave the rest. */
-static void write_gpr(struct instruction *i, unsigned number, unsigned size, uint64_t value)
+void write_gpr(struct instruction *i, unsigned number, unsigned size, uint64_t value)
 {
 	bool high = is_high_byte(i, number, size);
 	long long *place = gpr(i, high ? number - 4 : number);
@@ -59,7 +50,7 @@ static uint64_t set_flags(struct instruction *i, uint64_t result, unsigned size,
 	return result;
 }
 
-static uint64_t calculate(struct instruction *i, unsigned operation, uint64_t a, uint64_t b, unsigned size)
+uint64_t calculate(struct instruction *i, unsigned operation, uint64_t a, uint64_t b, unsigned size)
 {
 	uint64_t mask = mask_of(size), carry_in = 0, result;
 	a &= mask;
@@ -157,15 +148,6 @@ enum outcome store_value(struct instruction *i, uint64_t value, unsigned size)
 	return store_bus(i->at, &value, size) ? DONE : REFUSED;
 }
 
-enum outcome exchange(struct instruction *i, unsigned size)
-{
-	uint64_t before = 0, value = read_gpr(i, reg_of(i), size);
-	if (!load_bus(i->at, &before, size) || !store_bus(i->at, &value, size))
-		return REFUSED;
-	write_gpr(i, reg_of(i), size, before);
-	return DONE;
-}
-
 static uint64_t reversed(uint64_t value, unsigned size)
 {
 	return __builtin_bswap64(value) >> (64 - 8 * size);
@@ -182,25 +164,48 @@ enum outcome move_reversed(struct instruction *i, unsigned size)
 	return DONE;
 }
 
-/* MOVS, STOS, LODS, repeated as often as asked. After a refusal it stands where the next try goes on, as on hardware. */
-enum outcome move_string(struct instruction *i, unsigned size)
+/* A condition as JCC, SETCC and CMOVCC have it in their lowest four bits. */
+static bool condition(const struct instruction *i)
 {
-	long long *source = gpr(i, 6), *destination = gpr(i, 7), *count = gpr(i, 1);
-	long long step = i->cpu->gregs[REG_EFL] & DF ? -(long long)size : (long long)size;
-	unsigned kind = i->opcode & 0xfe; /* A4 MOVS, AA STOS, AC LODS */
-	for (; !i->repeated || *count; (*count)--) {
-		uint64_t value = read_gpr(i, 0, size);
-		if (kind != 0xaa && !load_bus((uintptr_t)*source, &value, size))
-			return REFUSED;
-		if (kind == 0xac)
-			write_gpr(i, 0, size, value);
-		else if (!store_bus((uintptr_t)*destination, &value, size))
-			return REFUSED;
-		*source += kind == 0xaa ? 0 : step;
-		*destination += kind == 0xac ? 0 : step;
-		if (!i->repeated)
-			return DONE;
-	}
+	uint64_t flags = (uint64_t)i->cpu->gregs[REG_EFL];
+	bool zero = flags & ZF, less = !(flags & SF) != !(flags & OF), holds[8] = {
+		flags & OF, flags & CF, zero, flags & CF || zero, flags & SF, flags & PF, less, less || zero,
+	};
+	return holds[(i->opcode >> 1) & 7] != (i->opcode & 1);
+}
+
+enum outcome set_condition(struct instruction *i)
+{
+	return store_value(i, condition(i), 1);
+}
+
+/* It reads whether it moves or not. */
+enum outcome move_if(struct instruction *i, unsigned size)
+{
+	uint64_t value = 0;
+	if (!load_bus(i->at, &value, size))
+		return REFUSED;
+	write_gpr(i, reg_of(i), size, condition(i) ? value : read_gpr(i, reg_of(i), size));
+	return DONE;
+}
+
+enum outcome push(struct instruction *i, unsigned size)
+{
+	long long *stack = gpr(i, 4);
+	uint64_t value = 0;
+	if (!load_bus(i->at, &value, size) || !store_bus((uintptr_t)*stack - size, &value, size))
+		return REFUSED;
+	*stack -= size;
+	return DONE;
+}
+
+enum outcome pop(struct instruction *i, unsigned size)
+{
+	long long *stack = gpr(i, 4);
+	uint64_t value = 0;
+	if (!load_bus((uintptr_t)*stack, &value, size) || !store_bus(i->at, &value, size))
+		return REFUSED;
+	*stack += size;
 	return DONE;
 }
 

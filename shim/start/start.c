@@ -2,7 +2,7 @@
 /*
  * uiommufd-start NOFILE IGNORED PROGRAM [ARGS...]: becomes PROGRAM, with NOFILE as its soft limit of open files (0: as it is)
  * and the signals of the mask IGNORED (hexadecimal, bit 0 is signal 1) ignored. Node changes both for itself, and has no
- * way to start a program with anything else.
+ * way to start a program with anything else. The preload library, which is in this one, says when it cannot be in PROGRAM.
  */
 #include <errno.h>
 #include <signal.h>

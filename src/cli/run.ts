@@ -1,6 +1,5 @@
 /** `uiommufd run`: a program on a simulated machine. */
 import { FailurePoints } from '../drivers/failure-points.ts';
-import { findProgram, outOfReach } from '../server/program-file.ts';
 import { inheritedDescriptors, runProgram } from '../server/run.ts';
 import { takeStartState } from '../server/start-state.ts';
 import { CANNOT_EXECUTE, CliError, endLike, NOT_FOUND, type Outcome } from './exit.ts';
@@ -20,7 +19,6 @@ export async function runCommand(program: string, args: readonly string[], optio
   const dialect = findDialect(options.abi);
   const failures = new FailurePoints();
   failures.failNth(options.failNth ?? 0);
-  warnIfOutOfReach(program);
   const outcome = await withTrace(options, dialect, (trace) =>
     withMachine({ ...options, failures }, dialect, trace, async ({ server }): Promise<Outcome> => {
       try {
@@ -32,13 +30,6 @@ export async function runCommand(program: string, args: readonly string[], optio
   );
   if (options.failNth) process.stderr.write(`uiommufd: ${whatFailed(options.failNth, failures)}\n`);
   endLike(outcome);
-}
-
-/** It would find the real machine's devices, or none: better said than found out. */
-function warnIfOutOfReach(program: string): void {
-  const file = findProgram(program, process.env);
-  const why = file === null ? null : outOfReach(file);
-  if (why !== null) process.stderr.write(`uiommufd: ${program} ${why}: it sees the real machine\n`);
 }
 
 function whatFailed(nth: number, { failed, remaining }: FailurePoints): string {

@@ -96,8 +96,11 @@ export interface PagingDomain {
   physical(iova: bigint): number | null;
   /** Present with `dirtyTracking`: whether writes of devices are recorded. The core clears old records before it says true. */
   setDirtyTracking?(on: boolean): void;
-  /** Present with `dirtyTracking`: reports what was written of [iova, iova + length), in order, and forgets it when `clear`. */
-  readDirty?(iova: bigint, length: bigint, clear: boolean, report: (iova: bigint, length: bigint) => void): void;
+  /**
+   * Present with `dirtyTracking`: reports what was written of [iova, iova + length), in order, and forgets it when `clear`.
+   * @returns false when it stopped where nothing is mapped: somebody has taken the memory of an area back
+   */
+  readDirty?(iova: bigint, length: bigint, clear: boolean, report: (iova: bigint, length: bigint) => void): boolean;
   free(): void;
 }
 

@@ -50,3 +50,15 @@ it.each([1, 3, 5000])('runs %i tasks at a time, when told so, of work that never
   expect([clock.settle(most), runs]).toEqual([false, most]);
   expect([clock.settle(most), runs]).toEqual([false, 2 * most]);
 });
+
+it('is busy while it runs, and while much is queued', () => {
+  const clock = new Clock();
+  const seen: boolean[] = [clock.isBusy];
+  clock.defer(() => seen.push(clock.isBusy));
+  seen.push(clock.isBusy);
+  clock.settle();
+  for (let n = 0; n < 1000; n++) clock.defer(() => {});
+  seen.push(clock.isBusy);
+  clock.settle();
+  expect([...seen, clock.isBusy]).toEqual([false, false, true, true, false]);
+});

@@ -6,6 +6,9 @@
 /** What has run is forgotten so many tasks at a time. */
 const KEPT = 1024;
 
+/** More tasks than an access of a well-behaved program leaves. */
+const MANY = 64;
+
 export class Clock {
   private readonly queue: Array<() => void> = [];
   private running = false;
@@ -13,6 +16,14 @@ export class Clock {
   /** Runs `task` after everything already queued; never inside the caller. */
   defer(task: () => void): void {
     this.queue.push(task);
+  }
+
+  /**
+   * Who can begin long work within an access that asks for it has to begin it by defer() now: the access is a device's, or
+   * much is queued already. Otherwise work that queues more of its like would multiply.
+   */
+  get isBusy(): boolean {
+    return this.running || this.queue.length > MANY;
   }
 
   /**

@@ -25,7 +25,8 @@ import { PinnedMemory } from '../memory/pinned-memory.ts';
 import { SILENT, type Tracer } from '../trace/events.ts';
 import { VfioDevice } from '../vfio/device.ts';
 import { VfioGroup } from '../vfio/group.ts';
-import { AttributeFile } from './attribute-file.ts';
+import { type Attribute, AttributeFile, modeOf, textFile } from './attribute-file.ts';
+import { configAttributes } from './config-attributes.ts';
 import { disksOf, type OpenDisk } from './disks.ts';
 import { groupNumbers, isMultifunction } from './iommu-groups.ts';
 import {
@@ -42,6 +43,7 @@ import { parseBdf, requesterOf } from './pci-address.ts';
 import { VfioPciDriver } from './pci-driver.ts';
 import { physicalLayout } from './physical-layout.ts';
 import { cmdqvSettings, SMMU_BYTES } from './register-blocks.ts';
+import { type PlacedPort, rootPorts, WINDOW_BYTES } from './root-ports.ts';
 import { drivenPaths, type SysfsEntry, type SysfsFunction, sysfsEntries, sysfsRoots } from './sysfs.ts';
 
 export interface MachineOptions {
@@ -60,6 +62,8 @@ export interface DeviceNode {
   readonly mode?: number;
   /** A regular file that lives: one of sysfs. */
   readonly regular?: boolean;
+  /** Bytes, as stat(2) shows it; 0 when absent. */
+  readonly size?: number;
 }
 
 /** An SMMU and its driver. */
@@ -93,6 +97,7 @@ export class Machine {
   readonly sysfs: readonly SysfsEntry[];
   readonly ownedRoots: readonly string[];
   readonly vfioPci: VfioPciDriver;
+  private readonly attributes: readonly Attribute[];
   private readonly groupNumbers: readonly number[];
   private readonly description: MachineDescription;
   private readonly tracer: Tracer;
@@ -124,27 +129,22 @@ export class Machine {
     this.pinned = new PinnedMemory(this.memory, { ...window, ...fragmented });
 
     this.iommus = description.iommus.map((smmu) => this.makeIommu(smmu));
-    const functions = description.functions.map((fn, index) => this.makeFunction(fn, index));
+    const functions = this.placeBars(description.functions.map((fn, index) => this.makeFunction(fn, index)));
     this.probedFrames = this.frames.used;
     this.groupNumbers = groupNumbers(description.functions);
     this.groups = [...new Set(this.groupNumbers)].map((number) => new VfioGroup(number, GROUP_MAJOR, this.tracer));
     this.devices = this.makeDevices(functions);
-    const shown = functions.map((made, index) => this.show(made, index));
+    const ports = rootPorts(functions.map(belowPort));
+    const shown = functions.map((made, index) => this.show(made, ports[index]!, index));
     const names = this.iommus.map(({ name }) => name);
     const nodes = [...this.groups, ...this.devices.filter(({ hasNode }) => hasNode)];
     this.vfioPci = new VfioPciDriver(shown.map((fn, index) => ({ device: this.devices[index]!, ...drivenPaths(fn) })));
-    const attributes = this.vfioPci.attributes.map(({ path, show }) => ({
-      path,
-      major: 0,
-      minor: 0,
-      mode: show ? 0o644 : 0o200,
-      regular: true,
-    }));
+    this.attributes = [...this.vfioPci.attributes.map(textFile), ...configAttributes(shown, this.devices)];
     this.deviceNodes = [
       IOMMU_NODE,
       CONTAINER_NODE,
       ...nodes.map(({ path, node }) => ({ path, ...node })),
-      ...attributes,
+      ...this.attributes.map(attributeNode),
     ];
     this.sysfs = sysfsEntries(names, shown);
     this.ownedRoots = [IOMMU_NODE.path, '/dev/vfio', ...sysfsRoots(names, shown)];
@@ -155,7 +155,7 @@ export class Machine {
     const node = this.deviceNodes.find((candidate) => candidate.path === path);
     if (!node) throw fail('ENOENT', `${path} is not a device of this machine`);
     if (node === IOMMU_NODE || node === CONTAINER_NODE) return this.openIommufd(node);
-    const attribute = this.vfioPci.attributes.find((candidate) => candidate.path === path);
+    const attribute = this.attributes.find((candidate) => candidate.path === path);
     if (attribute) return new AttributeFile(attribute);
     return [...this.groups, ...this.devices].find((candidate) => candidate.path === path)!.open();
   }
@@ -272,8 +272,6 @@ export class Machine {
     });
     smmu.attachAtc(stream, fn.dma);
     fn.enableAcs();
-    const barAddress = this.registers.placeBar(kind.identity.bar0Bytes, fn);
-    fn.writeConfig(fn.config.offsetOf('BAR0'), 4, barAddress);
     const device = driver.probeDevice({
       streamId: stream,
       name: bdf,
@@ -282,10 +280,26 @@ export class Machine {
       canStall,
       pasid: pasidBits ? { bits: pasidBits, enable: (on) => fn.enablePasid(on) } : null,
     });
-    return { fn, device, iommu, barAddress };
+    return { fn, device, iommu };
   }
 
-  private makeDevices(functions: readonly MadeFunction[]): VfioDevice[] {
+  /** Bus by bus, as each port passes one range of addresses on. */
+  private placeBars(functions: readonly MadeFunction[]): PlacedFunction[] {
+    const addresses = new Map<MadeFunction, number>();
+    let bus = '';
+    for (const made of functions.toSorted((one, other) => busOf(one.fn).localeCompare(busOf(other.fn)))) {
+      if (busOf(made.fn) !== bus) this.registers.alignBars(WINDOW_BYTES);
+      bus = busOf(made.fn);
+      addresses.set(made, this.registers.placeBar(made.fn.kind.identity.bar0Bytes, made.fn));
+    }
+    return functions.map((made) => {
+      const barAddress = addresses.get(made)!;
+      made.fn.writeConfig(made.fn.config.offsetOf('BAR0'), 4, barAddress);
+      return { ...made, barAddress };
+    });
+  }
+
+  private makeDevices(functions: readonly PlacedFunction[]): VfioDevice[] {
     const buses = new Map<string, VfioDevice[]>();
     return functions.map(({ fn, device, iommu, barAddress }, index) => {
       const address = parseBdf(fn.name);
@@ -319,13 +333,14 @@ export class Machine {
     return this.groups[this.groupNumbers[index]!]!;
   }
 
-  private show({ fn, device, iommu, barAddress }: MadeFunction, index: number): SysfsFunction {
+  private show({ fn, device, iommu, barAddress }: PlacedFunction, port: PlacedPort, index: number): SysfsFunction {
     return {
       fn,
       address: parseBdf(fn.name),
       vfio: this.devices[index]!.hasNode ? { index, major: VFIO_MAJOR } : null,
       group: this.groupOf(index),
       iommu,
+      port,
       barAddress,
       interruptLine: FIRST_INTERRUPT_LINE + index,
       reserved: device.reservedRegions(),
@@ -333,10 +348,31 @@ export class Machine {
   }
 }
 
+const attributeNode = (attribute: Attribute): DeviceNode => ({
+  path: attribute.path,
+  major: 0,
+  minor: 0,
+  mode: modeOf(attribute),
+  regular: true,
+  size: attribute.size,
+});
+
 interface MadeFunction {
   readonly fn: PciFunction;
   readonly device: DriverDevice;
   /** Index into the machine's IOMMUs. */
   readonly iommu: number;
+}
+
+interface PlacedFunction extends MadeFunction {
   readonly barAddress: number;
 }
+
+/** '0000:01' */
+const busOf = ({ name }: PciFunction): string => name.slice(0, name.lastIndexOf(':'));
+
+const belowPort = ({ fn, barAddress }: PlacedFunction) => ({
+  address: parseBdf(fn.name),
+  barAddress,
+  barBytes: fn.kind.identity.bar0Bytes,
+});

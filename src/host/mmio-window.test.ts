@@ -62,6 +62,8 @@ describe('the window of registers', () => {
     expect(window.placeBar(0x1000, registers)).toBe(0x1000_0000);
     expect(window.placeBar(0x4000, registers)).toBe(0x1000_4000);
     expect(window.placeBar(0x1000, registers)).toBe(0x1000_8000);
+    window.alignBars(0x10_0000);
+    expect(window.placeBar(0x1000, registers)).toBe(0x1010_0000);
   });
 
   it('refuses two things in one place', () => {

@@ -27,6 +27,11 @@ export class MmioWindow implements Backing {
     this.blocks.push({ start, bytes, device });
   }
 
+  /** The next BAR starts at a multiple of `bytes`. */
+  alignBars(bytes: number): void {
+    this.nextBar = Math.ceil(this.nextBar / bytes) * bytes;
+  }
+
   /** Places a BAR of a power of two bytes, aligned to its size, where nothing is. @returns its physical address */
   placeBar(bytes: number, device: MmioDevice): number {
     let start = Math.ceil(this.nextBar / bytes) * bytes;

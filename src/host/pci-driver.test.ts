@@ -126,9 +126,9 @@ describe('vfio-pci', () => {
     const visible: string[] = [];
     machine.onVisible = (path, shown) => visible.push(`${shown ? '+' : '-'}${path}`);
     const unbind = machine.vfioPci.attributes.find(({ path }) => path.endsWith('/unbind'))!;
-    unbind.store('0000:01:00.0');
+    unbind.store!('0000:01:00.0');
     expect(visible).not.toContain('-/dev/vfio/0');
-    unbind.store('0000:01:00.1');
+    unbind.store!('0000:01:00.1');
     expect(visible).toContain('-/dev/vfio/0');
   });
 });

@@ -7,7 +7,7 @@ import { fail } from '../abi/errno.ts';
 import type { FunctionIdentity } from '../hardware/pci/function-model.ts';
 import type { VfioDevice } from '../vfio/device.ts';
 import { resetPowered } from '../vfio/reset.ts';
-import type { Attribute } from './attribute-file.ts';
+import type { TextAttribute } from './attribute-file.ts';
 
 const NAME = 'vfio-pci';
 export const PCI_BUS = '/sys/bus/pci';
@@ -34,7 +34,7 @@ interface State extends DrivenFunction {
 type Id = readonly [vendor: number, device: number, subvendor: number, subdevice: number, code: number, mask: number];
 
 export class VfioPciDriver {
-  readonly attributes: readonly Attribute[];
+  readonly attributes: readonly TextAttribute[];
   /** Told which paths appear and vanish. */
   onVisible: ((path: string, visible: boolean) => void) | null;
   /** Told what a file holds from now on. */
@@ -117,7 +117,7 @@ export class VfioPciDriver {
   }
 }
 
-function attributesOf(fn: State): Attribute[] {
+function attributesOf(fn: State): TextAttribute[] {
   return [
     {
       path: `${fn.path}/driver_override`,

@@ -2,15 +2,16 @@
 import type { ReservedRegion } from '../drivers/iommu-driver.ts';
 import type { FunctionIdentity } from '../hardware/pci/function-model.ts';
 import type { PciFunction } from '../hardware/pci/pci-function.ts';
-import { ROOT_PORT_IDENTITY, rootPortConfig } from '../hardware/pci/root-port.ts';
+import { ROOT_PORT_IDENTITY } from '../hardware/pci/root-port.ts';
 import type { PciAddress } from '../vfio/device.ts';
 import type { VfioGroup } from '../vfio/group.ts';
 import { formatBdf, hexDigits } from './pci-address.ts';
 import { PCI_BUS as BUS, VFIO_PCI as DRIVER, type DrivenFunction } from './pci-driver.ts';
+import type { PlacedPort } from './root-ports.ts';
 
 /** Structurally what a server serves. */
 export type SysfsEntry =
-  | { readonly path: string; readonly kind: 'dir'; readonly merged?: boolean }
+  | { readonly path: string; readonly kind: 'dir' }
   | { readonly path: string; readonly kind: 'file'; readonly content: string | Uint8Array; readonly mode?: number }
   | { readonly path: string; readonly kind: 'link'; readonly target: string };
 
@@ -23,6 +24,7 @@ export interface SysfsFunction {
   readonly group: Pick<VfioGroup, 'number' | 'node'>;
   /** Index into the IOMMUs. */
   readonly iommu: number;
+  readonly port: PlacedPort;
   readonly barAddress: number;
   readonly interruptLine: number;
   readonly reserved: readonly ReservedRegion[];
@@ -38,13 +40,15 @@ const PLATFORM = '/sys/devices/platform';
 
 /** Where programs (DPDK) look for whether there is VFIO at all, beside modules of the real machine (kvm, for one). */
 const MODULES = '/sys/module';
-const OUR_MODULES = ['iommufd', 'vfio', 'vfio_iommu_type1', 'vfio_pci'];
+const OUR_MODULES = ['iommufd', 'vfio', 'vfio_iommu_type1', 'vfio_pci'].map((name) => `${MODULES}/${name}`);
 /** By number, for programs that have a descriptor and want the device: udevadm info /dev/vfio/0. */
 const CHARACTER_DEVICES = '/sys/dev/char';
 
-/** Lines of `resource` for a function and for a bridge, and flags of a 64-bit memory BAR. */
+/** Lines of `resource` for a function and for a bridge, where the latter's memory window is, and flags of memory. */
 const RESOURCES = 13;
 const BRIDGE_RESOURCES = 17;
+const BRIDGE_WINDOW = 14;
+const RESOURCE_MEMORY = 0x200;
 const RESOURCE_MEMORY_64 = 0x140204;
 
 export function sysfsEntries(iommus: readonly string[], functions: readonly SysfsFunction[]): SysfsEntry[] {
@@ -52,8 +56,7 @@ export function sysfsEntries(iommus: readonly string[], functions: readonly Sysf
     ...[`${BUS}/devices`, DRIVER, CLASS_IOMMU, CLASS_VFIO, CLASS_GROUP, GROUPS].map(
       (path) => ({ path, kind: 'dir' }) as const,
     ),
-    { path: MODULES, kind: 'dir', merged: true },
-    ...OUR_MODULES.map((name) => file(`${MODULES}/${name}/initstate`, 'live\n')),
+    ...OUR_MODULES.map((path) => file(`${path}/initstate`, 'live\n')),
     link(`${DRIVER}/module`, `${MODULES}/vfio_pci`),
     ...iommus.flatMap((name, index) => iommuEntries(name, index)),
     ...portsOf(functions).flatMap(portEntries),
@@ -68,13 +71,13 @@ export function sysfsEntries(iommus: readonly string[], functions: readonly Sysf
  */
 export function sysfsRoots(iommus: readonly string[], functions: readonly SysfsFunction[]): string[] {
   const segments = new Set(functions.map(({ address }) => hostBridge(address)));
-  const classes = [CLASS_IOMMU, CLASS_VFIO, CLASS_GROUP, VIRTUAL_GROUP, MODULES];
+  const classes = [CLASS_IOMMU, CLASS_VFIO, CLASS_GROUP, VIRTUAL_GROUP];
   const numbers = functions.flatMap(({ group, vfio }) => [
     byNumber(group.node.major, group.node.minor),
     ...(vfio ? [byNumber(vfio.major, vfio.index)] : []),
   ]);
   const platform = [...segments, ...iommus.map((_, index) => platformDevice(index))];
-  return [BUS, ...classes, GROUPS, ...platform, ...new Set(numbers)];
+  return [BUS, ...OUR_MODULES, ...classes, GROUPS, ...platform, ...new Set(numbers)];
 }
 
 /** What is in sysfs, and what stands in /dev, only while vfio-pci drives a function. */
@@ -107,37 +110,34 @@ const platformDevice = (index: number): string => `${PLATFORM}/uiommufd.arm-smmu
 const iommuPath = (name: string, index: number): string => `${platformDevice(index)}/iommu/${name}`;
 const hostBridge = ({ segment }: PciAddress): string => `${PLATFORM}/uiommufd.pcie.${segment}`;
 
-/** The root port of a function's bus: on bus 00, where no function is. */
-function portOf({ address: { segment, bus } }: SysfsFunction): PciAddress {
-  return { segment, bus: 0, device: bus & 0x1f, function: bus >>> 5 };
+export function portPath({ port: { address } }: SysfsFunction): string {
+  return `${hostBridge(address)}/pci${hexDigits(address.segment, 4)}:00/${formatBdf(address)}`;
 }
 
-function portPath(of: SysfsFunction): string {
-  return `${hostBridge(of.address)}/pci${hexDigits(of.address.segment, 4)}:00/${formatBdf(portOf(of))}`;
-}
+export const devicePath = (of: SysfsFunction): string => `${portPath(of)}/${of.fn.name}`;
 
-const devicePath = (of: SysfsFunction): string => `${portPath(of)}/${of.fn.name}`;
+/** The first function of each bus, which is its port's. */
+export const portsOf = (functions: readonly SysfsFunction[]): SysfsFunction[] =>
+  functions.filter((fn, index) => functions.findIndex((other) => other.port === fn.port) === index);
 
-/** The first function of each bus. */
-const portsOf = (functions: readonly SysfsFunction[]): SysfsFunction[] =>
-  functions.filter((fn, index) => functions.findIndex((other) => portPath(other) === portPath(fn)) === index);
-
-/** How a VMM knows that a bus is isolated from the others: the port, its bus numbers, and its ACS in `config`. */
+/** How a VMM knows that a bus is isolated from the others: the port, its bus numbers, and its ACS in `config`, which lives. */
 function portEntries(of: SysfsFunction): SysfsEntry[] {
   const path = portPath(of);
-  const name = formatBdf(portOf(of));
+  const { address, window } = of.port;
+  const name = formatBdf(address);
   const bus = String(of.address.bus);
+  const resource = (index: number): string =>
+    index === BRIDGE_WINDOW ? resourceLine(window.start, window.last, RESOURCE_MEMORY) : resourceLine(0, 0, 0);
   const texts = {
     ...identityTexts(ROOT_PORT_IDENTITY),
     irq: '0',
     uevent: uevent('pcieport', name, ROOT_PORT_IDENTITY).join('\n'),
-    resource: Array.from({ length: BRIDGE_RESOURCES }, () => resourceLine(0, 0, 0)).join('\n'),
+    resource: Array.from({ length: BRIDGE_RESOURCES }, (_, index) => resource(index)).join('\n'),
     secondary_bus_number: bus,
     subordinate_bus_number: bus,
   };
   return [
     ...files(path, texts),
-    { path: `${path}/config`, kind: 'file', content: rootPortConfig(of.address.bus) },
     link(`${BUS}/devices/${name}`, path),
     link(`${PORT_DRIVER}/${name}`, path),
     link(`${path}/subsystem`, BUS),
@@ -192,7 +192,7 @@ function groupEntries({ group, reserved }: SysfsFunction): SysfsEntry[] {
 
 /** A reset of the bus is no reset of one function where others share it. */
 const resetMethods = (of: SysfsFunction, all: readonly SysfsFunction[]): string[] =>
-  all.some((other) => other !== of && portPath(other) === portPath(of)) ? ['flr'] : ['flr', 'bus'];
+  all.some((other) => other !== of && other.port === of.port) ? ['flr'] : ['flr', 'bus'];
 
 function attributes(of: SysfsFunction, path: string): SysfsEntry[] {
   const { identity } = of.fn.kind;
@@ -202,13 +202,21 @@ function attributes(of: SysfsFunction, path: string): SysfsEntry[] {
     uevent: uevent('vfio-pci', of.fn.name, identity).join('\n'),
     resource: resourceLines(of).join('\n'),
   };
-  return [...files(path, texts), { path: `${path}/config`, kind: 'file', content: of.fn.config.bytes.slice() }];
+  return files(path, texts);
 }
 
 type Identity = Pick<
   FunctionIdentity,
   'vendorId' | 'deviceId' | 'subsystemVendorId' | 'subsystemId' | 'classCode' | 'revision'
 >;
+
+/** As LNKCAP and LNKSTA have it. */
+const LINK = {
+  current_link_speed: '8.0 GT/s PCIe',
+  max_link_speed: '8.0 GT/s PCIe',
+  current_link_width: '16',
+  max_link_width: '16',
+};
 
 /** Of every function, bridges too: DPDK gives up the whole bus when one of these is not there. */
 function identityTexts(identity: Identity): Record<string, string> {
@@ -221,6 +229,7 @@ function identityTexts(identity: Identity): Record<string, string> {
     revision: `0x${hexDigits(identity.revision, 2)}`,
     numa_node: '-1',
     modalias: modalias(identity),
+    ...LINK,
   };
 }
 

@@ -5,14 +5,14 @@
 import type { Dialect } from '../abi/dialects.ts';
 import { fail } from '../abi/errno.ts';
 import { mayFail } from '../drivers/failure-points.ts';
-import type { DriverDevice } from '../drivers/iommu-driver.ts';
 import type { PinnedMemory } from '../memory/pinned-memory.ts';
 import type { Tracer } from '../trace/events.ts';
 import type { Handler } from './command.ts';
 import { dispatch } from './dispatch.ts';
 import { type ClientProcess, type Mapping, type OpenFile, POLLIN, POLLOUT } from './file.ts';
 import { hex } from './format.ts';
-import type { DeviceGroup } from './group.ts';
+import type { DeviceGroup, IommuGroup } from './group.ts';
+import type { IoPageTable } from './io-pagetable.ts';
 import type { Ioas } from './ioas.ts';
 import { MessagePages } from './message-pages.ts';
 import { MmapRegions } from './mmap-regions.ts';
@@ -66,8 +66,8 @@ export class IommufdContext implements OpenFile {
   /** Whom pinned memory is accounted to: 0 the user, 1 the process. */
   rlimitMode: 0 | 1;
   readonly isContainer: boolean;
-  /** Those of groups that have it as their container. */
-  readonly containedDevices: Set<DriverDevice>;
+  /** Those that have it as their container, and where what they cannot use is reserved. */
+  readonly containedGroups: Map<IommuGroup, IoPageTable>;
   onPollChange: (() => void) | null;
   private holders: number;
 
@@ -93,7 +93,7 @@ export class IommufdContext implements OpenFile {
     this.vfioIoas = null;
     this.rlimitMode = rlimitMode;
     this.isContainer = isContainer;
-    this.containedDevices = new Set();
+    this.containedGroups = new Map();
     this.onPollChange = null;
     this.holders = 1;
   }

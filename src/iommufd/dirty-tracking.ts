@@ -21,7 +21,10 @@ export function hwptSetDirtyTracking(command: Command): void {
   const { domain, ioas } = command.context.objects.get(c.hwptId, HwptPaging, 'hwpt_id');
   if (!domain.setDirtyTracking || !domain.dirtyTracking) throw notTracking(c.hwptId);
   // A clean start: what was written before counts for nothing.
-  if (c.flags) for (const area of ioas.table.areas) domain.readDirty!(area.start, area.length, true, () => {});
+  for (const { start, length } of c.flags ? ioas.table.areas : []) {
+    if (domain.readDirty!(start, length, true, () => {})) continue;
+    throw fail('EINVAL', `the memory at iova ${hex(start)} + ${hex(length)} is taken back, and not mapped`);
+  }
   domain.setDirtyTracking(c.flags !== 0);
 }
 
@@ -52,10 +55,11 @@ export function hwptGetDirtyBitmap(command: Command): void {
   // Up to the first IOVA that is not mapped; a kernel tells nothing about that.
   for (let at = c.iova, area = areas.at(at); area && at <= last; area = areas.at(at)) {
     const stop = min(area.last, last);
-    domain.readDirty(at, stop - at + 1n, clear, (iova, length) => {
+    const whole = domain.readDirty(at, stop - at + 1n, clear, (iova, length) => {
       const from = iova - c.iova;
       bitmap.set(Number(from >> shift), Number((from + length - 1n) >> shift));
     });
+    if (!whole) break;
     at = stop + 1n;
   }
   bitmap.flush();

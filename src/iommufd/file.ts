@@ -48,6 +48,8 @@ export interface MappedRegisters {
   /** For the trace. */
   readonly name: string;
   readonly length: number;
+  /** Physical frame of the first of them, when DMA of devices is to lead there; absent: such DMA is done by these, too. */
+  readonly frame?: number;
   load(offset: number, into: Uint8Array): void;
   store(offset: number, from: Uint8Array): void;
 }
@@ -79,6 +81,8 @@ export interface OpenFile {
   /** @param position null for read(2), the offset for pread(2) @returns bytes read */
   read(caller: ClientProcess, address: bigint, count: number, position: bigint | null): number;
   write(caller: ClientProcess, address: bigint, count: number, position: bigint | null): number;
+  /** lseek(2), of files that have a position: ESPIPE without. @returns the new one */
+  seek?(offset: bigint, whence: number): number;
   /**
    * Offers pages to map (which keeps the file from being released), or throws what the kernel answers for this file.
    * @param length as given to mmap(2): not yet rounded up to pages

@@ -49,8 +49,8 @@ describe('the build of the shim', () => {
     expect(fs.existsSync(buildShim(smallSources()).keeper)).toBe(true);
   });
 
-  it('refuses a cache that LD_PRELOAD could not name', () => {
+  it('takes any folder as the cache', () => {
     vi.stubEnv('XDG_CACHE_HOME', path.join(folder, 'a cache'));
-    expect(() => buildShim()).toThrow('XDG_CACHE_HOME');
+    expect(fs.existsSync(buildShim(smallSources()).library)).toBe(true);
   });
 });

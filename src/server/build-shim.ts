@@ -3,7 +3,7 @@ import path from 'node:path';
 import { compileOnce, packageRoot, sourceFiles } from './compile.ts';
 
 export interface BuiltShim {
-  /** For LD_PRELOAD. */
+  /** To be preloaded from the folder with its configuration. */
   readonly library: string;
   /** An addon for Node. */
   readonly keeper: string;

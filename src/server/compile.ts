@@ -91,11 +91,5 @@ function makeCache(cache: string): void {
 
 function cacheFolder(): string {
   const base = process.env.XDG_CACHE_HOME || path.join(homedir(), '.cache');
-  const folder = path.join(base, 'uiommufd');
-  if (/[\s:]/.test(folder)) {
-    throw new Error(
-      `LD_PRELOAD cannot name a folder with spaces or colons: set XDG_CACHE_HOME to another than '${base}'`,
-    );
-  }
-  return folder;
+  return path.join(base, 'uiommufd');
 }

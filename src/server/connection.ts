@@ -16,7 +16,7 @@ import type { ClientImage, ClientProcesses } from './client-processes.ts';
 import type { EventFds } from './event-fds.ts';
 import type { Handle, Handles } from './handles.ts';
 import * as wire from './protocol.ts';
-import type { ServedMachine } from './served-machine.ts';
+import type { DeviceNode, ServedMachine } from './served-machine.ts';
 import type { SharedRegions } from './shared-regions.ts';
 import { mayMap, mayRead, mayWrite } from './vfs-checks.ts';
 
@@ -164,7 +164,7 @@ export class Connection implements ClientProcess {
       answered?.(Number(bytes.readBigInt64LE(wire.REQUEST.a)));
       return answered !== undefined;
     }
-    if (this.calling || op < wire.OP_OPEN || op > wire.OP_STORE) return false;
+    if (this.calling || op < wire.OP_OPEN || op > wire.OP_SEEK) return false;
     this.drained = null;
     this.calling = true;
     this.call(op, bytes);
@@ -243,6 +243,10 @@ export class Connection implements ClientProcess {
     const word = bytes.readUInt32LE(wire.REQUEST.word);
     const a = bytes.readBigUInt64LE(wire.REQUEST.a);
     if (op === wire.OP_IOCTL) return file.ioctl(this, word, a);
+    if (op === wire.OP_SEEK) {
+      if (!file.seek) throw fail('ESPIPE', `${file.kind} has no position`);
+      return file.seek(BigInt.asIntN(64, a), word);
+    }
     const b = bytes.readBigUInt64LE(wire.REQUEST.b);
     const c = bytes.readBigUInt64LE(wire.REQUEST.c);
     if (op === wire.OP_MMAP) {
@@ -327,8 +331,7 @@ export class Connection implements ClientProcess {
   /** A descriptor for `file` in the process. When it fails, the file is still the caller's. */
   private async make(file: OpenFile, name: string, flags: number): Promise<number> {
     const { handles, machine } = this.shared;
-    const { device } = file;
-    const node = machine.deviceNodes.findIndex((n) => n.major === device?.major && n.minor === device.minor);
+    const node = machine.deviceNodes.findIndex((n) => n.path === name || isDevice(n, file));
     const handle = handles.create(file, { name, pid: this.pid, access: flags & wire.O_ACCMODE, node });
     const kept = flags & (wire.O_CLOEXEC | wire.O_NONBLOCK);
     const fd = await this.ask(wire.ASK_MAKE, handle.token, file.pollMask & POLLOUT ? 1 : 0, kept);
@@ -377,7 +380,7 @@ export class Connection implements ClientProcess {
 
   private answer(result: number, file: string, reason: string, drain: number): void {
     this.calling = false;
-    if (this.shared.tracer.on && this.op !== wire.OP_IOCTL) this.trace(file, result, reason);
+    if (this.shared.tracer.on && this.op in FILE_CALLS) this.trace(file, result, reason);
     this.reply(wire.RESULT, result, drain, 0);
   }
 
@@ -441,6 +444,9 @@ export class Connection implements ClientProcess {
     this.socket.destroy();
   }
 }
+
+const isDevice = ({ major, minor }: DeviceNode, { device }: OpenFile): boolean =>
+  major === device?.major && minor === device.minor;
 
 function reasonOf(error: unknown): string {
   return error instanceof Errno ? error.reason : String(error);

@@ -22,14 +22,18 @@ export interface ShimConfig {
 export class PrivateDirectory {
   readonly path: string;
   readonly root: string;
-  readonly config: string;
+  /** For LD_PRELOAD: the shim looks for its configuration beside the name by which it is loaded. */
+  readonly library: string;
   private readonly janitor;
 
-  /** @param parent where to make it; by default the user's runtime folder, or the temporary one */
-  constructor(parent?: string) {
-    this.path = fs.realpathSync(makeFolder(parent));
+  /**
+   * @param library the shim, compiled
+   * @param parent where to make it; by default the user's runtime folder, or the temporary one
+   */
+  constructor(library: string, parent?: string) {
+    this.path = makeFolder(parent);
     this.root = path.join(this.path, 'root');
-    this.config = path.join(this.path, 'config');
+    this.library = path.join(this.path, path.basename(library));
     // Ends when this process does, even by SIGKILL, and is in a session of its own: no Ctrl-C reaches it.
     this.janitor = spawn('/bin/sh', ['-c', 'read _; rm -rf -- "$0"', this.path], {
       detached: true,
@@ -42,12 +46,12 @@ export class PrivateDirectory {
     this.janitor.on('error', () => {});
     this.janitor.stdin.on('error', () => {});
     fs.mkdirSync(this.root);
+    fs.symlinkSync(library, this.library);
   }
 
   /** Lays the machine's files out, and writes the configuration. */
   fill(machine: ServedMachine, shim: ShimConfig, addon: KeeperAddon): void {
     for (const entry of machine.sysfs) this.place(machine, entry);
-    for (const entry of machine.sysfs) if (entry.kind === 'dir' && entry.merged) this.merge(entry.path);
     const nodes = machine.deviceNodes.map((node) => this.placeNode(machine, node, addon));
     const lines = [
       `root ${this.root}`,
@@ -60,7 +64,7 @@ export class PrivateDirectory {
       ...machine.ownedRoots.map((root) => `own ${root}`),
       ...nodes,
     ];
-    fs.writeFileSync(this.config, `${lines.join('\n')}\n`, { mode: 0o600 });
+    fs.writeFileSync(path.join(this.path, 'config'), `${lines.join('\n')}\n`, { mode: 0o600 });
   }
 
   /** Has a file that fill() laid out, or a folder with all that is in it, vanish and come back: still the same one. */
@@ -106,15 +110,7 @@ export class PrivateDirectory {
     fs.symlinkSync(path.isAbsolute(target) ? path.relative(path.dirname(entry.path), target) : target, at);
   }
 
-  private merge(folder: string): void {
-    const real = fs.existsSync(folder) ? fs.readdirSync(folder) : [];
-    const ours = new Set(fs.readdirSync(path.join(this.root, folder)));
-    for (const name of real.filter((each) => !ours.has(each))) {
-      fs.symlinkSync(path.join(folder, name), path.join(this.root, folder, name));
-    }
-  }
-
-  /** @returns its line in the configuration: inode, numbers, type and permissions, path */
+  /** @returns its line in the configuration: inode, numbers, type and permissions, size, path */
   private placeNode(machine: ServedMachine, node: DeviceNode, addon: KeeperAddon): string {
     const at = this.locate(machine, node.path);
     const type = node.regular ? constants.S_IFREG : constants.S_IFCHR;
@@ -122,7 +118,8 @@ export class PrivateDirectory {
     fs.mkdirSync(path.dirname(at), { recursive: true });
     const made = addon.makeNode(at, mode);
     if (made < 0) throw new Error(`cannot make ${at}: ${errnoName(made)}`);
-    return `node ${fs.lstatSync(at).ino} ${node.major} ${node.minor} ${(type | mode).toString(8)} ${node.path}`;
+    const shown = `${node.major} ${node.minor} ${(type | mode).toString(8)} ${node.size ?? 0}`;
+    return `node ${fs.lstatSync(at).ino} ${shown} ${node.path}`;
   }
 
   private locate(machine: ServedMachine, at: string): string {
@@ -132,14 +129,20 @@ export class PrivateDirectory {
   }
 }
 
+/** Throws one sentence when there is no place. */
 function makeFolder(parent: string | undefined): string {
-  const runtime = process.env.XDG_RUNTIME_DIR;
-  if (parent === undefined && runtime) {
+  const { XDG_RUNTIME_DIR: runtime } = process.env;
+  const places = parent === undefined ? [...(runtime ? [runtime] : []), tmpdir()] : [parent];
+  const why: string[] = [];
+  for (const place of places) {
     try {
-      return fs.mkdtempSync(path.join(runtime, 'uiommufd-'));
-    } catch {
-      // Set, but gone or another user's, as under sudo.
+      const at = fs.realpathSync(place);
+      if (!/[\s:]/.test(at)) return fs.mkdtempSync(path.join(at, 'uiommufd-'));
+      why.push(`LD_PRELOAD cannot name a folder with spaces or colons, as '${at}'`);
+    } catch (error) {
+      // XDG_RUNTIME_DIR may be gone, or another user's, as under sudo.
+      why.push((error as Error).message);
     }
   }
-  return fs.mkdtempSync(path.join(parent ?? tmpdir(), 'uiommufd-'));
+  throw new Error(`no folder for this run's files (set TMPDIR): ${why.join('; ')}`);
 }

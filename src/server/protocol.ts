@@ -12,6 +12,7 @@ export const OP_MMAP = 7;
 export const OP_DONE = 8;
 export const OP_LOAD = 9;
 export const OP_STORE = 10;
+export const OP_SEEK = 11;
 
 export const RESULT = 1;
 export const NONCE = 2;

@@ -91,8 +91,7 @@ function withStartState(
   { start, cwd }: RunOptions,
   env: NodeJS.ProcessEnv,
 ): readonly string[] {
-  const asItIs = !start || (start.files === null && start.ignored === 0n);
-  if (asItIs || findProgram(command, env, cwd) === null) return [command, ...args];
+  if (!start || findProgram(command, env, cwd) === null) return [command, ...args];
   return [buildStart(), String(start.files ?? 0), start.ignored.toString(16), command, ...args];
 }
 

@@ -9,14 +9,15 @@ export interface DeviceNode {
   readonly minor: number;
   /** Permission bits; 0o600 when absent. */
   readonly mode?: number;
-  /** Shown as a regular file: one of /proc. */
+  /** Shown as a regular file: one of /proc or /sys. */
   readonly regular?: boolean;
+  /** Bytes, as stat(2) shows it; 0 when absent. */
+  readonly size?: number;
 }
 
 /** A file that programs see, laid out when the server starts. Directories above it need no entry of their own. */
 export type SysfsEntry =
-  /** `merged`: what the real machine has there shows, too, as links. */
-  | { readonly path: string; readonly kind: 'dir'; readonly merged?: boolean }
+  | { readonly path: string; readonly kind: 'dir' }
   | { readonly path: string; readonly kind: 'file'; readonly content: string | Uint8Array; readonly mode?: number }
   /** `target` as readlink shows it, relative to the link's directory; an absolute one is made relative. */
   | { readonly path: string; readonly kind: 'link'; readonly target: string };

@@ -40,8 +40,13 @@ export interface ClientCounts {
   readonly eventFds: number;
 }
 
-/** Tasks of the machine's clock between two calls; one takes up to about a millisecond. */
+/**
+ * Tasks of the machine's clock between two calls, in steps: no further one when they have taken long, so that a device
+ * with much to do does not keep other programs waiting. One task takes up to some milliseconds.
+ */
 const SLICE = 128;
+const STEP = 16;
+const SLICE_MS = 5;
 
 /** How often closed handles are looked for when nobody calls. */
 const IDLE_SWEEP_MS = 50;
@@ -96,9 +101,9 @@ export class Server {
       this.connections.add(connection);
       socket.on('close', () => this.connections.delete(connection));
     });
-    const directory = new PrivateDirectory(this.options.directory);
+    const directory = new PrivateDirectory(built.library, this.options.directory);
     const sweeper = setInterval(() => this.sweep(), IDLE_SWEEP_MS).unref();
-    this.running = { library: built.library, shared, listener, directory, sweeper };
+    this.running = { shared, listener, directory, sweeper };
     try {
       listener.listen(`\0${calls}`);
       await once(listener, 'listening');
@@ -127,7 +132,7 @@ export class Server {
     while (this.connections.size > 0) await new Promise((resolve) => setImmediate(resolve));
     running.shared.handles.close();
     running.shared.eventFds.close();
-    running.shared.regions.close();
+    this.unattended(() => running.shared.regions.close());
     running.shared.processes.close();
     await running.directory.remove();
   }
@@ -135,14 +140,21 @@ export class Server {
   /** What a child process needs in its environment, besides what it has. */
   environment(): Record<string, string> {
     if (!this.running) throw new Error('the server is not running');
-    const { library, directory } = this.running;
-    const { LD_PRELOAD: others, ASAN_OPTIONS: options } = process.env;
+    const { library } = this.running.directory;
+    const { LD_PRELOAD: preloaded = '', ASAN_OPTIONS: options } = process.env;
+    // A server that we run under is none of the child's.
+    const others = preloaded.split(/[\s:]+/).filter((each) => each && path.basename(each) !== path.basename(library));
     return {
-      LD_PRELOAD: others ? `${library}:${others}` : library,
+      LD_PRELOAD: [library, ...others].join(':'),
       // AddressSanitizer ends programs that have another library in front of its own.
       ASAN_OPTIONS: options ? `verify_asan_link_order=0:${options}` : 'verify_asan_link_order=0',
-      UIOMMUFD_CONFIG: directory.config,
     };
+  }
+
+  /** The private folder. */
+  get folder(): string {
+    if (!this.running) throw new Error('the server is not running');
+    return this.running.directory.path;
   }
 
   get clients(): ClientCounts {
@@ -160,28 +172,22 @@ export class Server {
   private sweep(): void {
     if (!this.running) return;
     const { handles, processes, regions } = this.running.shared;
-    handles.sweep();
-    handles.prune();
-    regions.sweep();
-    processes.sweep();
+    this.unattended(() => {
+      handles.sweep();
+      handles.prune();
+      regions.sweep();
+      processes.sweep();
+    });
   }
 
   /** A program has signalled an event fd, and may not call us for a long time. */
   private signalled(): void {
-    try {
-      this.running?.shared.eventFds.sweep();
-    } catch (error) {
-      this.internalError(error);
-    }
+    this.unattended(() => this.running?.shared.eventFds.sweep());
     this.settle();
   }
 
   private released(handle: Handle): void {
-    try {
-      handle.file.release();
-    } catch (error) {
-      this.internalError(error);
-    }
+    this.unattended(() => handle.file.release());
     this.settle();
     if (this.tracer.on) {
       const { pid, name } = handle;
@@ -193,7 +199,7 @@ export class Server {
   private settle(): void {
     let settled = false;
     try {
-      settled = this.options.machine.settle(SLICE);
+      settled = this.settleSlice();
       this.running?.shared.processes.publishAccounts();
     } catch (error) {
       this.internalError(error);
@@ -206,6 +212,25 @@ export class Server {
     });
   }
 
+  /** @returns whether nothing is left to do */
+  private settleSlice(): boolean {
+    const end = performance.now() + SLICE_MS;
+    for (let left = SLICE; left > 0; left -= STEP) {
+      if (this.options.machine.settle(STEP)) return true;
+      if (performance.now() > end) break;
+    }
+    return false;
+  }
+
+  /** Does what no call of a program asks for, so that none gets EIO for a mistake of ours. */
+  private unattended(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.internalError(error);
+    }
+  }
+
   private internalError(error: unknown): void {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
     if (this.tracer.on) this.tracer.emit({ type: 'note', from: 'server', text: `internal error: ${text}` });
@@ -215,7 +240,6 @@ export class Server {
 }
 
 interface Running {
-  readonly library: string;
   readonly shared: Shared;
   readonly listener: NetServer;
   readonly directory: PrivateDirectory;

@@ -11,7 +11,6 @@ import {
   VFIO_DEVICE_DETACH_PASID,
 } from '../abi/vfio.ts';
 import { IommufdContext } from '../iommufd/context.ts';
-import { NO_PASID } from '../iommufd/group.ts';
 import { copyStruct, readUser } from '../iommufd/user-memory.ts';
 import type { Call } from './call.ts';
 import type { Binding, VfioDevice } from './device.ts';
@@ -56,27 +55,27 @@ function takeBind(call: Call, dialect: Dialect): InstanceType<typeof DeviceBindI
   return bind;
 }
 
-export function attachPt(device: VfioDevice, binding: Binding, call: Call): void {
-  const attach = call.take(DeviceAttachIommufdPt, 'ptId');
-  checkFlags(attach.flags, device.dialect.accepted.vfioAttachFlags);
-  const pasid = attach.flags & VFIO_DEVICE_ATTACH_PASID ? call.take(DeviceAttachIommufdPt, 'pasid').pasid : NO_PASID;
-  const { device: bound } = binding;
-  const hwptId = bound.attached(pasid) ? bound.replace(attach.ptId, pasid) : bound.attach(attach.ptId, pasid);
-  binding.pasids.add(pasid);
+export function attachPt(device: VfioDevice, { attachments }: Binding, call: Call): void {
+  const { ptId, flags } = call.take(DeviceAttachIommufdPt, 'ptId');
+  checkFlags(flags, device.dialect.accepted.vfioAttachFlags);
+  const hwptId =
+    flags & VFIO_DEVICE_ATTACH_PASID
+      ? attachments.attachPasid(ptId, call.take(DeviceAttachIommufdPt, 'pasid').pasid)
+      : attachments.attach(ptId);
   try {
     call.write(PT_ID_AT, u32Bytes(hwptId));
   } catch (error) {
-    bound.detach();
+    // The device itself, even when a PASID was attached: so do kernels.
+    attachments.detach();
     throw error;
   }
 }
 
-export function detachPt(device: VfioDevice, binding: Binding, call: Call): void {
+export function detachPt(device: VfioDevice, { attachments }: Binding, call: Call): void {
   const { flags } = call.take(DeviceDetachIommufdPt, 'flags');
   checkFlags(flags, device.dialect.accepted.vfioDetachFlags);
-  const pasid = flags & VFIO_DEVICE_DETACH_PASID ? call.take(DeviceDetachIommufdPt, 'pasid').pasid : NO_PASID;
-  binding.device.detach(pasid);
-  binding.pasids.delete(pasid);
+  if (flags & VFIO_DEVICE_DETACH_PASID) attachments.detachPasid(call.take(DeviceDetachIommufdPt, 'pasid').pasid);
+  else attachments.detach();
 }
 
 function checkFlags(flags: number, known: number): void {

@@ -37,6 +37,7 @@ export class BarMappings {
       pages: {
         name: `${fn.name} BAR${index}`,
         length: bytes,
+        frame: (device.barAddress + start) / PAGE,
         load: (offset, into) => answering(fn, binding, start + offset).read(into),
         store: (offset, from) => answering(fn, binding, start + offset).write(from),
       },

@@ -11,9 +11,9 @@ import type { PciFunction } from '../hardware/pci/pci-function.ts';
 import type { IommufdContext } from '../iommufd/context.ts';
 import { IommufdDevice } from '../iommufd/device.ts';
 import type { OpenFile } from '../iommufd/file.ts';
-import { NO_PASID } from '../iommufd/group.ts';
 import { compatIoas } from '../iommufd/vfio-compat/compat-ioas.ts';
 import type { Tracer } from '../trace/events.ts';
+import { Attachments } from './attachments.ts';
 import { VfioDeviceFile } from './device-file.ts';
 import { ExportedBars } from './exported-bars.ts';
 import type { VfioGroup } from './group.ts';
@@ -62,8 +62,7 @@ export interface Binding {
   readonly lowPower: LowPower;
   readonly exportedBars: ExportedBars;
   readonly saved: SavedState;
-  /** With which it is attached. */
-  readonly pasids: Set<number>;
+  readonly attachments: Attachments;
   /** By its own node, and not through its group. */
   readonly byNode: boolean;
 }
@@ -160,8 +159,7 @@ export class VfioDevice {
   private bindAttached(container: IommufdContext): Binding {
     const binding = this.bind(container, false);
     try {
-      binding.device.attach(compatIoas(container).id);
-      binding.pasids.add(NO_PASID);
+      binding.attachments.attach(compatIoas(container).id);
       return binding;
     } catch (error) {
       this.unbind();
@@ -182,8 +180,8 @@ export class VfioDevice {
     const config = new VirtualConfig(fn, interrupts, exportedBars);
     const ioEventFds = new IoEventFds(fn, config);
     const lowPower = new LowPower();
-    const pasids = new Set<number>();
-    this.binding = { device, config, interrupts, ioEventFds, lowPower, exportedBars, saved, pasids, byNode };
+    const attachments = new Attachments(device);
+    this.binding = { device, config, interrupts, ioEventFds, lowPower, exportedBars, saved, attachments, byNode };
     this.opens = 1;
     return this.binding;
   }
@@ -195,13 +193,13 @@ export class VfioDevice {
     if (--this.opens > 0) return;
     const { fn } = this;
     this.binding = null;
-    binding.lowPower.exit();
+    binding.lowPower.close();
     binding.interrupts.close();
     binding.ioEventFds.close();
     resetFunction(fn);
     restoreState(fn, binding.saved);
     binding.exportedBars.close();
-    for (const pasid of binding.pasids) binding.device.detach(pasid);
+    binding.attachments.close();
     binding.device.unbind();
   }
 }

@@ -261,6 +261,27 @@ describe('/dev/vfio/vfio', () => {
     expect(await told('/dev/iommu')).toEqual({ before: none, open: limits, after: none });
   });
 
+  it('refuses to map what its groups leave out, and a group where that is mapped, before a device is open', async () => {
+    const WINDOW = 0x800_0000n;
+    const maps = async (path: string) => {
+      const { machine, program, container, group, setContainer, getDevice, unset } = await withContainer(path);
+      const map = (iova: bigint) => {
+        const values = { argsz: 32, flags: 3, vaddr: program.base, iova, size: 0x1000n };
+        return program.err(container, type1.VFIO_IOMMU_MAP_DMA, type1.Type1DmaMap, values);
+      };
+      const told = [await map(WINDOW - 0x1000n), await map(WINDOW), await map(2n ** 48n), await getDevice(group)];
+      if (typeof told[3] === 'number') program.close(told[3]);
+      await unset(group);
+      const after = [await map(WINDOW), await setContainer(group, container), await getDevice(group)];
+      program.die();
+      expect(leftovers(machine)).toEqual({});
+      return [...told.map(String), ...after.map(String)];
+    };
+    const opened = expect.stringMatching(/^[0-9]+$/);
+    expect(await maps('/dev/vfio/vfio')).toEqual(['', 'EINVAL', 'EINVAL', opened, '', 'EINVAL', 'EINVAL']);
+    expect(await maps('/dev/iommu')).toEqual(['', '', '', 'EADDRINUSE', 'EEXIST', '', 'EADDRINUSE']);
+  });
+
   it('shows in the trace under its own name, with the structs of type 1', async () => {
     const { program, events, container } = await withContainer();
     events.length = 0;

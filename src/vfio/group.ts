@@ -8,6 +8,7 @@ import type { IommufdContext } from '../iommufd/context.ts';
 import type { OpenFile } from '../iommufd/file.ts';
 import type { IommuGroup } from '../iommufd/group.ts';
 import { ensureCompatIoas } from '../iommufd/vfio-compat/compat-ioas.ts';
+import { addGroup, removeGroup } from '../iommufd/vfio-compat/contained-groups.ts';
 import type { Tracer } from '../trace/events.ts';
 import type { VfioDevice } from './device.ts';
 import { VfioGroupFile } from './group-file.ts';
@@ -54,7 +55,7 @@ export class VfioGroup implements IommuGroup {
 
   setContainer(context: IommufdContext): void {
     ensureCompatIoas(context);
-    for (const { driver } of this.devices) context.containedDevices.add(driver);
+    addGroup(context, this);
     context.hold();
     this.container = context;
   }
@@ -63,7 +64,7 @@ export class VfioGroup implements IommuGroup {
     const { container } = this;
     if (!container) throw fail('EINVAL', `group ${this.number} has no container`);
     this.container = null;
-    for (const { driver } of this.devices) container.containedDevices.delete(driver);
+    removeGroup(container, this);
     container.drop();
   }
 

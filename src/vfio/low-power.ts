@@ -5,15 +5,19 @@ import type { EventFd } from '../iommufd/file.ts';
 export class LowPower {
   private entered: boolean;
   private wakeup: EventFd | null;
+  private closed: boolean;
 
   constructor() {
     this.entered = false;
     this.wakeup = null;
+    this.closed = false;
   }
 
+  /** EINVAL when it is in low power; ENODEV when the device was closed while the eventfd was on its way. */
   enter(wakeup: EventFd | null): void {
-    if (this.entered) {
+    if (this.entered || this.closed) {
       wakeup?.release();
+      if (this.closed) throw fail('ENODEV', 'the device was closed meanwhile');
       throw fail('EINVAL', 'the device is in low power already');
     }
     this.entered = true;
@@ -36,5 +40,11 @@ export class LowPower {
     this.entered = false;
     this.wakeup?.release();
     this.wakeup = null;
+  }
+
+  /** The device is closed. */
+  close(): void {
+    this.closed = true;
+    this.exit();
   }
 }

@@ -22,6 +22,7 @@ const SAVED = [
   'DEVCTL',
   'LNKCTL',
   'DEVCTL2',
+  'LNKCTL2',
   'PMCSR',
   'PRI_ALLOCATION',
   'PRI_CONTROL',
@@ -34,8 +35,14 @@ const SAVED = [
   'MSI_CONTROL',
   'MSIX_CONTROL',
   'ACS_CONTROL',
+  'AER_UNCORRECTABLE_MASK',
+  'AER_SEVERITY',
+  'AER_CORRECTABLE_MASK',
   'COMMAND',
 ] as const;
+
+/** What the IOMMU's driver switches. A function that is given back keeps it: others of its group may be attached still. */
+const OF_THE_IOMMU: ReadonlySet<string> = new Set(['PRI_ALLOCATION', 'PRI_CONTROL', 'PASID_CONTROL', 'ATS_CONTROL']);
 
 export interface SavedState {
   readonly bar0: readonly number[];
@@ -53,10 +60,15 @@ export function saveState(fn: PciFunction): SavedState {
   };
 }
 
+/** The state of the past, but for what the IOMMU's driver has set since. */
 export function restoreState(fn: PciFunction, state: SavedState): void {
+  restore(fn, state, (name) => !OF_THE_IOMMU.has(name));
+}
+
+function restore(fn: PciFunction, state: SavedState, wanted: (name: string) => boolean): void {
   for (const [i, offset] of BAR0_WORDS.entries()) fn.writeConfig(offset, 4, state.bar0[i]!);
   if (state.messages) fn.msix!.restore(state.messages);
-  for (const [name, value] of state.registers) writeRegister(fn, name, value);
+  for (const [name, value] of state.registers) if (wanted(name)) writeRegister(fn, name, value);
 }
 
 /** Function level reset. The function comes back as it was configured; only the device behind BAR0 has forgotten. */
@@ -64,7 +76,7 @@ export function resetFunction(fn: PciFunction): void {
   const state = saveState(fn);
   fn.writeConfig(COMMAND, 2, COMMAND_INTX_DISABLE);
   writeRegister(fn, 'DEVCTL', fn.config.get('DEVCTL') | DEVCTL_FLR);
-  restoreState(fn, state);
+  restore(fn, state, () => true);
 }
 
 export function setMaster(fn: PciFunction, on: boolean): void {

@@ -3,20 +3,43 @@ import { type MachineChoice, Program, testMachine } from '../../test/host/progra
 import * as vfio from '../abi/vfio.ts';
 import * as groups from '../abi/vfio-group.ts';
 
+const CONFIG = 7n << 40n;
+
+/** Offset in configuration space and bytes, of what a program may set and the silicon forgets, or does not. */
+const SETTINGS: readonly (readonly [at: number, ...bytes: number[]])[] = [
+  [0x0c, 0x10], // cache line size
+  [0x3c, 0x0b], // interrupt line
+  [0x4c, 0x34, 0x12], // MSI data
+  [0x50, 0x05], // MSI mask
+  [0x98, 0x37, 0x29], // DEVCTL
+  [0xb8, 0x16], // DEVCTL2
+  [0x108, 0x00, 0x00, 0x10, 0x00], // AER: uncorrectable mask, severity, correctable mask
+  [0x10c, 0x00, 0x00, 0x10, 0x00],
+  [0x114, 0x01, 0x00],
+];
+
+const readAll = (program: Program, fd: number): Uint8Array => program.pread(fd, CONFIG, 4096) as Uint8Array;
+
 const OWN_BUSES: MachineChoice = {};
 const ONE_BUS: MachineChoice = { change: (machine) => (machine.functions[1]!.bdf = '0000:01:00.1') };
 
 async function machineWith(choice: MachineChoice, ...bound: number[]) {
   const { machine } = testMachine(choice);
   const program = new Program(machine);
+  const fds = await bind(program, ...bound);
+  return { machine, program, fds, fd: fds[0]! };
+}
+
+/** Opens devices and binds them to an iommufd. */
+async function bind(program: Program, ...indexes: number[]): Promise<number[]> {
   const iommufd = program.open('/dev/iommu');
   const fds: number[] = [];
-  for (const index of bound) {
+  for (const index of indexes) {
     const fd = program.open(`/dev/vfio/devices/vfio${index}`);
     await program.ok(fd, vfio.VFIO_DEVICE_BIND_IOMMUFD, vfio.DeviceBindIommufd, { argsz: 16, iommufd });
     fds.push(fd);
   }
-  return { machine, program, iommufd, fds, fd: fds[0]! };
+  return fds;
 }
 
 /** Device ID and address (segment, bus, devfn) of each entry. */
@@ -45,6 +68,31 @@ describe('RESET', () => {
     expect(await program.bare(fd, vfio.VFIO_DEVICE_RESET)).toBe('');
     expect(program.pread(fd, 0x90n, 4)).toEqual(new Uint8Array(4));
     expect(program.pread(fd, (7n << 40n) + 4n, 2)).toEqual(Uint8Array.of(6, 0));
+  });
+
+  it('keeps what the program, or setpci, has set: interrupt line, link, timeouts, messages, error masks; the end does not', async () => {
+    const { program, fd, machine } = await machineWith({ change: (text) => (text.functions[0]!.msi = 4) }, 0);
+    const before = readAll(program, fd);
+    for (const [at, ...bytes] of SETTINGS) program.pwrite(fd, CONFIG + BigInt(at), Uint8Array.from(bytes));
+    const { fn } = machine.devices[0]!;
+    // Not through vfio: LNKCTL, LNKCTL2, and the interrupt line, of which the program has a copy.
+    const hidden = (): number[] => [0xa0, 0xc0, 0x3c].map((at) => fn.readConfig(at, 2));
+    const [, , pin] = hidden();
+    for (const [at, value] of [
+      [0xa0, 0x43],
+      [0xc0, 0x02],
+      [0x3c, 0x0b],
+    ] as const)
+      fn.writeConfig(at, 2, value);
+    const after = readAll(program, fd);
+    expect(SETTINGS.filter(([at, ...bytes]) => bytes.some((byte, i) => after[at + i] !== byte))).toEqual([]);
+    expect(await program.bare(fd, vfio.VFIO_DEVICE_RESET)).toBe('');
+    expect(readAll(program, fd)).toEqual(after);
+    expect(hidden()).toEqual([0x43, 2, pin! | 0x0b]);
+    program.close(fd);
+    expect(hidden()).toEqual([0, 3, pin]);
+    const [again] = await bind(program, 0);
+    expect(readAll(program, again!)).toEqual(before);
   });
 
   it('brings a device back from D3hot', async () => {

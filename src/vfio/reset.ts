@@ -27,7 +27,7 @@ export function reset({ fn }: VfioDevice, { exportedBars, config }: Binding): vo
 
 export function getHotResetInfo(device: VfioDevice, binding: Binding, call: Call): void {
   const info = call.take(PciHotResetInfo, 'count');
-  const devices = affected(device);
+  const devices = device.bus;
   info.flags = 0;
   info.count = devices.length;
   if (devices.length > Math.floor((info.argsz - PciHotResetInfo.size) / PciDependentDevice.size)) {
@@ -60,7 +60,7 @@ export function hotReset(device: VfioDevice, binding: Binding, call: Call): void
       `count is ${count}: a device proves ownership by its ${binding.byNode ? 'iommufd' : 'groups'}`,
     );
   }
-  const devices = affected(device);
+  const devices = device.bus;
   const owned = binding.byNode ? ownedByIommufd(binding) : ownedByGroups(call, count, devices.length);
   // One after the other, as kernels do: those before the first that is not the caller's lose what is mapped of them.
   const taken: VfioDevice[] = [];
@@ -96,12 +96,6 @@ function groupBehind({ caller }: Call, fd: number): VfioGroup {
   if (file instanceof VfioGroupFile) return file.group;
   if (!file && !caller.memoryFile(fd)) throw fail('EBADF', `descriptor ${fd} is not open`);
   throw fail('EINVAL', `descriptor ${fd} is not a group`);
-}
-
-/** ENODEV on a root bus, which nothing can reset. */
-function affected(device: VfioDevice): readonly VfioDevice[] {
-  if (device.address.bus === 0) throw fail('ENODEV', `${device.fn.name} is on a root bus`);
-  return device.bus;
 }
 
 /** ID of a device in the iommufd of `binding`. OWNED: of its group, but not bound itself. */

@@ -233,7 +233,7 @@ describe('run', () => {
   });
 
   it('leaves no process behind', async () => {
-    const { stdout } = await cli.run(shell('echo $UIOMMUFD_CONFIG'));
+    const { stdout } = await cli.run(shell('echo $LD_PRELOAD'));
     const folder = path.dirname(stdout.trim());
     const commands = readdirSync('/proc')
       .filter((name) => /^\d+$/.test(name))

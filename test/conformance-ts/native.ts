@@ -1,11 +1,20 @@
 /** This process as the program: real system calls, through the C library, and so through a preloaded shim. */
 import koffi from 'koffi';
 import { IOMMU_TEST_CMD, TestCmd } from '../../src/abi/iommufd-test.ts';
-import { Iommufd, IommufdV2, koffiSystem, type System, type UserMemory, VfioDevice } from '../../src/client/index.ts';
+import {
+  Iommufd,
+  IommufdV2,
+  koffiSystem,
+  OPEN_FLAGS,
+  type System,
+  type UserMemory,
+  VfioDevice,
+} from '../../src/client/index.ts';
 import { type Mapped, MEMFD_BYTES, type Need, type Program } from './program.ts';
 import { errnoOf } from './suite.ts';
 
 const PAGE = 4096;
+const EFD_NONBLOCK = 0o4000;
 const PROT_NONE = 0;
 const PROT_READ = 1;
 const TIMEOUT_NONE = 0;
@@ -17,6 +26,8 @@ const NEST_PARENT = 1;
 const CONFIG_SPACE = 7n << 40n;
 /** Vendor 8086, device 2021: the machine's copy engine. */
 const IOAT = 0x2021_8086;
+/** 1b36:0d3a: its device that touches what it is told to. */
+const DMA_PROBE = 0x0d3a_1b36;
 
 const library = koffi.load(null);
 const system = koffiSystem(koffi);
@@ -24,6 +35,7 @@ const mmap = library.func('void *mmap(void *at, size_t length, int protection, i
 const munmap = library.func('int munmap(void *address, size_t length)');
 const mprotect = library.func('int mprotect(uint64_t address, size_t length, int protection)');
 const memfdCreate = library.func('int memfd_create(const char *name, unsigned int flags)');
+const eventfd = library.func('int eventfd(unsigned int count, int flags)');
 const ftruncate = library.func('int ftruncate(int fd, int64_t length)');
 const poll = library.func('int poll(uint64_t descriptors, unsigned long count, int timeout)');
 const getrlimit = library.func('int getrlimit(int resource, uint64_t limit)');
@@ -42,6 +54,7 @@ export async function nativePrograms(release: 'linux-7.1' | 'viommu-v2'): Promis
   if (release === 'linux-7.1' && (await hasTestCommand())) has.add('mock');
   else if (await hasSmmus()) {
     has.add('smmuv3');
+    if (await hasProbes()) has.add('groups');
     if (await hasCmdqv(release)) has.add('cmdqv');
   }
   return () => new NativeProgram(has);
@@ -64,14 +77,30 @@ async function hasSmmus(): Promise<boolean> {
       devices.push(device);
       const { outDevid: devId } = await device.bindIommufd({ iommufd: iommufd.fd });
       if ((await iommufd.getHwInfo({ devId })).outDataType !== SMMUV3) return false;
-      const identity = new DataView((await device.read(4, CONFIG_SPACE)).buffer);
-      if (identity.getUint32(0, true) !== IOAT) return false;
+      if ((await identityOf(device)) !== IOAT) return false;
     }
     return true;
   } catch {
     return false;
   } finally {
     for (const file of [...devices, iommufd]) file.close();
+  }
+}
+
+async function identityOf(device: VfioDevice): Promise<number> {
+  return new DataView((await device.read(4, CONFIG_SPACE)).buffer).getUint32(0, true);
+}
+
+/** No other device of this identity exists: where it is, the rest is as in the suite's machine. */
+async function hasProbes(): Promise<boolean> {
+  const fd = system.open('/dev/vfio/devices/vfio4', OPEN_FLAGS);
+  if (fd < 0) return false;
+  const [iommufd, device] = [Iommufd.open(system), new VfioDevice(system, fd)];
+  try {
+    await device.bindIommufd({ argsz: 16, iommufd: iommufd.fd });
+    return (await identityOf(device)) === DMA_PROBE;
+  } finally {
+    for (const file of [device, iommufd]) file.close();
   }
 }
 
@@ -140,6 +169,10 @@ class NativeProgram implements Program {
     const fd = memfdCreate('conformance', 0);
     ftruncate(fd, Number(MEMFD_BYTES));
     return fd;
+  }
+
+  eventfd(): number {
+    return eventfd(0, EFD_NONBLOCK);
   }
 
   mmap(fd: number, length: number, protection: number, flags: number, offset: bigint): Mapped {

@@ -5,6 +5,7 @@ import type { System, UserMemory } from '../../src/client/index.ts';
 export const NEEDS = {
   mock: 'IOMMU_TEST_CMD',
   smmuv3: 'two VFIO devices (IOAT) behind two SMMUv3',
+  groups: "the suite's own machine: DMA probes on bus 03 (vfio2 to vfio4), and an SMMU that tracks writes (of vfio1)",
   cmdqv: 'a Tegra241 CMDQV in front of the first SMMUv3',
   'linux-7.1': 'the commands of Linux 7.1',
   'viommu-v2': 'the dialect viommu-v2',
@@ -31,6 +32,8 @@ export interface Program extends System {
   edge(length: number): UserMemory;
   /** A new descriptor of shared memory, MEMFD_BYTES long. */
   memfd(): number;
+  /** A new eventfd, which does not block. */
+  eventfd(): number;
   mmap(fd: number, length: number, protection: number, flags: number, offset: bigint): Mapped;
   /** Events of poll(2) that are there now. */
   poll(fd: number): number;

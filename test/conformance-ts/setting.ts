@@ -15,7 +15,9 @@ import {
   type Values,
   VeventqFile,
   VfioDevice,
+  VfioGroup,
 } from '../../src/client/index.ts';
+import { EventFd } from './event-fd.ts';
 import type { Program } from './program.ts';
 
 export const PAGE = 0x1000n;
@@ -193,6 +195,20 @@ export class Setting {
 
   memfd(): OpenedFile {
     return this.descriptor(this.program.memfd());
+  }
+
+  eventfd(): EventFd {
+    return this.file(new EventFd(this.program, this.program.eventfd()));
+  }
+
+  /** /dev/vfio/vfio */
+  container(): Iommufd {
+    return this.file(Iommufd.open(this.program, '/dev/vfio/vfio'));
+  }
+
+  /** /dev/vfio/N */
+  group(number = 0): VfioGroup {
+    return this.file(VfioGroup.open(this.program, `/dev/vfio/${number}`));
   }
 
   /** vfioN, open and not bound. */

@@ -4,7 +4,7 @@ import path from 'node:path';
 import type { Errno } from '../../src/abi/errno.ts';
 
 const ROOT = path.join(import.meta.dirname, '../..');
-const FOLDERS = ['src/iommufd', 'src/drivers/mock'];
+const FOLDERS = ['src/iommufd', 'src/vfio', 'src/drivers/mock'];
 const OTHERS = /\.(test|bench)\.ts$|\/testing[^/]*\.ts$/;
 
 export interface Site {

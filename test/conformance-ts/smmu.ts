@@ -56,13 +56,28 @@ export class CopyEngine {
     this.descriptorIova = descriptorIova;
   }
 
+  /** Has it interrupt when a copy is done that asks for it. */
+  async enableInterrupt(): Promise<void> {
+    await this.vfio.write(le(0x1n, 1), 0x3n);
+  }
+
+  /** Takes its interrupt back, which lowers the pin. */
+  async acknowledge(): Promise<void> {
+    await this.vfio.read(4, 0x4n);
+  }
+
+  /** Copies, and then interrupts once. */
+  copyAndInterrupt(): Promise<boolean> {
+    return this.copy(IOVA, IOVA + 0x1000n, 16, 1);
+  }
+
   /** @returns whether the device could read and write */
-  async copy(source: bigint, destination: bigint, length = 16): Promise<boolean> {
+  async copy(source: bigint, destination: bigint, length = 16, control = 0): Promise<boolean> {
     const { vfio, descriptorIova } = this;
-    await vfio.write(le(0x406n, 2), CONFIG + 4n);
+    await vfio.write(le(0x6n, 2), CONFIG + 4n);
     await vfio.write(le(0xffff_ffffn, 4), 0xa8n);
     await vfio.write(le(0x20n, 1), 0x84n);
-    const words = [BigInt(length), source, destination, descriptorIova];
+    const words = [BigInt(length) | (BigInt(control) << 32n), source, destination, descriptorIova];
     this.t.memory.bytes.set(new Uint8Array(BigUint64Array.from(words).buffer), DESCRIPTOR);
     await vfio.write(le(descriptorIova, 8), 0x90n);
     await vfio.write(le(0x0009n, 2), 0x80n);

@@ -6,6 +6,7 @@ import { release, tmpdir } from 'node:os';
 import path from 'node:path';
 import { Server } from '../../src/server/server.ts';
 import { choiceText, type EngineChoice, engine, makeMachine } from './engine.ts';
+import { until } from './event-fd.ts';
 import { type Result, runAll, type Target } from './results.ts';
 
 export const CHOICES: readonly EngineChoice[] = [
@@ -30,6 +31,8 @@ export async function throughShim(choice: EngineChoice): Promise<Target & { left
   await server.start();
   try {
     const results = await runNative(choice.abi, server.environment());
+    // The server hears of the last descriptors when it gets round to it.
+    await until(async () => Object.values(machine.leftovers()).every((count) => count === 0)).catch(() => {});
     return { name: `shim (${choiceText(choice)})`, results, left: machine.leftovers() };
   } finally {
     await server.stop();

@@ -15,6 +15,8 @@ const WHILE_CLOSING = 'only during the notification of an unmap, in which the te
 const OLDER = 'an older release, or a newer one';
 const CHECKED_BEFORE = 'the core has checked it before it calls the driver';
 
+const MEANWHILE = 'takes two threads in the same moment; the unit tests have it';
+
 export const UNREACHED: readonly Unreached[] = [
   { file: 'src/iommufd/access.ts', text: 'is attached to no IOAS`); this.attach', why: NOT_ATTACHED },
   { file: 'src/iommufd/access.ts', text: 'is attached to no IOAS`); return', why: NOT_ATTACHED },
@@ -27,12 +29,6 @@ export const UNREACHED: readonly Unreached[] = [
   { file: 'src/iommufd/vfio-compat/type1-map.ts', text: 'nothing is mapped in the', why: OLDER },
   { file: 'src/drivers/mock/mock-iommu.ts', text: 'a paging domain of this release takes no data', why: OLDER },
   { file: 'src/iommufd/device.ts', text: 'is not cache coherent', why: 'every device of the machines is' },
-  { file: 'src/iommufd/device.ts', text: 'the group of', why: 'every device of these machines is alone in its group' },
-  {
-    file: 'src/iommufd/group.ts',
-    text: 'another iommufd has the group',
-    why: 'the same; VFIO refuses the device first',
-  },
   {
     file: 'src/iommufd/io-pagetable.ts',
     text: 'may be mapped by huge pages',
@@ -48,6 +44,10 @@ export const UNREACHED: readonly Unreached[] = [
   },
   { file: 'src/iommufd/user-memory.ts', text: 'does not exist', why: 'drivers count to entry_num' },
   { file: 'src/iommufd/viommu.ts', text: 'this machine allows one', why: 'a policy of machines, which no kernel has' },
+  { file: 'src/vfio/bar-mappings.ts', text: 'is in low power', why: 'a load or a store of a mapping ends in SIGBUS' },
+  { file: 'src/vfio/interrupts.ts', text: 'the device was closed meanwhile', why: MEANWHILE },
+  { file: 'src/vfio/io-event-fds.ts', text: 'the device was closed meanwhile', why: MEANWHILE },
+  { file: 'src/vfio/low-power.ts', text: 'the device was closed meanwhile', why: MEANWHILE },
   { file: 'src/drivers/mock/device.ts', text: 'the parent is not of the mock driver', why: CHECKED_BEFORE },
   { file: 'src/drivers/mock/mock-iommu.ts', text: 'of a nested mock domain', why: CHECKED_BEFORE },
   { file: 'src/drivers/mock/viommu.ts', text: 'the parent does not map', why: 'a kernel calls that a bug of its own' },
@@ -77,9 +77,20 @@ export const KERNEL_ONLY: readonly KernelOnly[] = [
   { command: 'IOMMU_HW_QUEUE_ALLOC', errnos: 'EFAULT', why: `an address that the parent does not map: ${BUG}` },
   { command: 'IOMMU_HWPT_INVALIDATE', errnos: 'ETIMEDOUT', why: 'an SMMU that does not answer' },
   { command: 'VFIO_SET_IOMMU', errnos: 'EPERM', why: 'no-IOMMU mode, which is not here' },
+  { command: 'VFIO_DEVICE_BIND_IOMMUFD', errnos: 'EPERM', why: 'interrupts that are not isolated' },
+  { command: 'VFIO_DEVICE_BIND_IOMMUFD, VFIO_GROUP_GET_DEVICE_FD', errnos: 'EACCES', why: 'a virtual function' },
+  { command: 'VFIO_GROUP_*', errnos: 'ENODEV, EPERM', why: 'a group that goes away meanwhile, or is without an IOMMU' },
+  { command: 'VFIO_GROUP_UNSET_CONTAINER', errnos: 'EBUSY', why: "VFIO's own container, which is not here" },
+  { command: 'VFIO_DEVICE_SET_IRQS of INTx', errnos: 'ENODEV', why: 'a pin that is connected to nothing' },
   {
-    command: 'VFIO_DEVICE_BIND_IOMMUFD',
-    errnos: 'EPERM',
-    why: 'interrupts that are not isolated, or a group of another owner',
+    command: 'VFIO_DEVICE_RESET',
+    errnos: 'EINVAL, EAGAIN, ENOTTY',
+    why: 'every function of these machines has a reset',
   },
+  {
+    command: 'VFIO_DEVICE_*_HOT_RESET',
+    errnos: 'ENODEV',
+    why: 'a root bus, on which these machines have no functions',
+  },
+  { command: 'read, write', errnos: 'EIO', why: 'a device that does not wake up' },
 ];

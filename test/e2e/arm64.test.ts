@@ -22,7 +22,7 @@ const can = emulator !== undefined && works(COMPILER) && fs.existsSync(LIBRARIES
 
 const ROOT = path.join(import.meta.dirname, '../..');
 const folder = fs.mkdtempSync(path.join(tmpdir(), 'uiommufd-arm64-'));
-const shim = path.join(folder, 'shim.so');
+const shim = path.join(folder, 'libuiommufd-shim.so');
 afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
 
 function compile(output: string, ...args: string[]): void {
@@ -35,6 +35,8 @@ async function run(on: string, program: string, ...args: string[]): Promise<stri
   const machine = new Machine(parseMachine(preset(on).machine), { dialect: dialect(DEFAULT_DIALECT) });
   const server = new Server({ machine, directory: folder });
   await server.start();
+  const config = path.join(folder, 'config');
+  fs.symlinkSync(path.join(server.folder, 'config'), config);
   try {
     // The emulator is linked statically and untouched; the program that it runs has our library.
     const { LD_PRELOAD: _x86, ...env } = { ...process.env, ...server.environment() };
@@ -46,6 +48,7 @@ async function run(on: string, program: string, ...args: string[]): Promise<stri
     const [status] = await once(child, 'close');
     return `${told}status ${status}`;
   } finally {
+    fs.rmSync(config);
     await server.stop();
   }
 }

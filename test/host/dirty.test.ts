@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import * as uapi from '../../src/abi/iommufd.ts';
+import * as vfio from '../../src/abi/vfio.ts';
 import { ContextTable, type GuestRam, Stage1 } from './guest.ts';
 import { leftovers, MIB, type MutableMachine, testMachine } from './program.ts';
 import { type Device, GUEST_BASE, Vm } from './vm.ts';
@@ -120,6 +121,28 @@ describe('dirty tracking', () => {
     const { outHwptId } = await vm.program.ok(vm.iommufd, uapi.IOMMU_HWPT_ALLOC, uapi.HwptAlloc, values);
     expect(await second.attachErr(outHwptId)).toBe('EINVAL');
     expect(await first.attachErr(outHwptId)).toBe('');
+  });
+
+  it('goes up to a BAR that its device has taken back: a bitmap says nothing of that, and a clean start is EINVAL', async () => {
+    const tracked = await Tracked.start(false);
+    const { vm, device } = tracked;
+    const { program, iommufd } = vm;
+    const owner = await vm.device(0);
+    const words = Uint32Array.of(40, 11 | (1 << 16), 0, 0, 0, 1, 0, 0, 0x1000, 0);
+    const fd = await program.result(owner.fd, vfio.VFIO_DEVICE_FEATURE, program.put(new Uint8Array(words.buffer)));
+    await vm.unmap(GUEST_BASE, 8 * MIB);
+    await vm.map(GUEST_BASE, 0n, 4096);
+    const bar = { flags: 7, ioasId: vm.ioasId, fd: fd as number, length: 0x1000n, iova: GUEST_BASE + PAGE };
+    await program.ok(iommufd, uapi.IOMMU_IOAS_MAP_FILE, uapi.IoasMapFile, bar);
+    await vm.map(GUEST_BASE + 2n * PAGE, 0n, 4096);
+    await tracked.track();
+    for (const page of [0, 2]) expect(write(device, iova(page))).toBe(true);
+    owner.setCommand(0);
+    expect(await tracked.bitmap(0, 3, 1, NO_CLEAR)).toEqual([0]);
+    expect(await tracked.bitmap(2, 1, 1, NO_CLEAR)).toEqual([0]);
+    const values = { flags: 1, hwptId: tracked.hwptId };
+    const { IOMMU_HWPT_SET_DIRTY_TRACKING: command, HwptSetDirtyTracking: layout } = uapi;
+    expect(await program.err(iommufd, command, layout, values)).toBe('EINVAL');
   });
 
   it('tells written pages from read ones, once, or again with NO_CLEAR', async () => {

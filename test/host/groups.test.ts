@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { HwptAlloc, IOMMU_HWPT_ALLOC, IOMMU_IOAS_ALLOC, IoasAlloc } from '../../src/abi/iommufd.ts';
 import * as vfio from '../../src/abi/vfio.ts';
 import * as groups from '../../src/abi/vfio-group.ts';
+import { FailurePoints } from '../../src/drivers/failure-points.ts';
 import { parseMachine } from '../../src/host/machine-description.ts';
 import { preset } from '../../src/host/presets.ts';
 import { ContextTable, STE_ABORT, Stage1 } from './guest.ts';
@@ -186,5 +187,46 @@ describe('DMA of a group', () => {
     contexts.set(0, new Stage1(vm.ram, 7));
     expect(await devices[0]!.attachErr(await slice.nested(devices[0]!, contexts.ste()))).toBe('ENOENT');
     expect(await devices[0]!.attachErr(await slice.nested(devices[0]!, STE_ABORT))).toBe('');
+  });
+
+  it('changes for all or for none, whichever allocation fails, with and without a PASID', async () => {
+    const { machine, vm, devices, page, reads } = await group(3);
+    const first = devices[0]!;
+    const points = new FailurePoints();
+    const blocked = [null, null, null];
+    const open = blocked.map(() => 'guest RAM');
+    const empty = (await vm.program.ok(vm.iommufd, IOMMU_IOAS_ALLOC, IoasAlloc)).outIoasId;
+    const hwpt = { flags: 8, devId: first.id, ptId: vm.ioasId };
+    const { outHwptId: pasidHwpt } = await vm.program.ok(vm.iommufd, IOMMU_HWPT_ALLOC, HwptAlloc, hwpt);
+    const layout = vfio.DeviceAttachIommufdPt;
+    const attach = (ptId: number, pasid = 0) => {
+      const values = { argsz: pasid ? 16 : 12, flags: pasid ? 1 : 0, pasid, ptId };
+      return vm.program.err(first.fd, vfio.VFIO_DEVICE_ATTACH_IOMMUFD_PT, layout, values);
+    };
+    const withPasid = () => devices.map((device) => new Probe(device).read(page, 5));
+    const sweep = async (call: () => Promise<string>, seen: () => unknown, before: unknown): Promise<number> => {
+      for (let n = 1; ; n++) {
+        points.failNth(n);
+        const answer = await points.during(call);
+        if (points.failed === null) {
+          points.failNth(0);
+          expect(answer).toBe('');
+          return n;
+        }
+        expect([n, answer, seen()]).toEqual([n, 'ENOMEM', before]);
+      }
+    };
+    expect(await sweep(() => attach(pasidHwpt), reads, blocked)).toBeGreaterThan(3);
+    expect(await sweep(() => attach(pasidHwpt, 5), withPasid, blocked)).toBeGreaterThan(3);
+    expect([reads(), withPasid()]).toEqual([open, open]);
+    await vm.program.ok(first.fd, vfio.VFIO_DEVICE_DETACH_IOMMUFD_PT, vfio.DeviceDetachIommufdPt, {
+      argsz: 12,
+      flags: 1,
+      pasid: 5,
+    });
+    expect(await sweep(() => attach(empty), reads, open)).toBeGreaterThan(3);
+    expect(reads()).toEqual(blocked);
+    vm.program.die();
+    expect(leftovers(machine)).toEqual({});
   });
 });

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import fs from 'node:fs';
 import net from 'node:net';
+import path from 'node:path';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Harness } from './harness.ts';
@@ -17,7 +18,7 @@ beforeAll(async () => {
   await harness.server.start();
   files = harness.compile('files');
   hostile = harness.compile('hostile');
-  config = harness.server.environment().UIOMMUFD_CONFIG!;
+  config = path.join(harness.server.folder, 'config');
   descriptors = openDescriptors();
 });
 afterAll(() => harness.stop());

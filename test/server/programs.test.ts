@@ -40,6 +40,9 @@ describe('ordinary programs see our files', () => {
     ],
     ['exec 3<>/dev/toy/a; ls -l /proc/self/fd/3 > /dev/null && printf hello >&3 && head -c 5 <&3', 'hello'],
     ['cat /sys/devices/toy0/vendor | (read x; echo got $x)', 'got 0x8086\n'],
+    ['for d in /dev /sys/bus /sys/devices; do ls $d | grep toy; done', 'toy\ntoy\ntoy0\n'],
+    ['cd /dev && echo to* && find . -maxdepth 1 -name "to*" -type d && ls -d ./toy/', 'toy\n./toy\n./toy/\n'],
+    ['ls /dev | sort | uniq -d; ls -U / /etc >/dev/null && ls -a /dev | head -2', '.\n..\n'],
   ])('%s', async (script, expected) => expect(await shell(script)).toBe(expected));
 
   it('ls -la shows devices and links, and complains of nothing', async () => {
@@ -66,6 +69,7 @@ describe('what is not ours is untouched', () => {
   it.skipIf(spawnSync('python3', ['-c', '1']).status !== 0)('python3 works, and opens what is ours', async () => {
     const script = `
 import os, fcntl, subprocess, glob, pathlib
+assert 'toy' in os.listdir('/dev') and {'toy', 'null'} <= {e.name for e in os.scandir('/dev')}
 assert [e.name for e in os.scandir('/dev/toy')] and sorted(os.listdir('/dev/toy')) == ['a', 'b']
 assert glob.glob('/sys/bus/toy/devices/*') == ['/sys/bus/toy/devices/0000:01:00.0']
 assert pathlib.Path('/sys/bus/toy/devices/0000:01:00.0').resolve() == pathlib.Path('/sys/devices/toy0')
@@ -97,9 +101,13 @@ describe('the trace', () => {
 });
 
 describe("the server's folder", () => {
+  it('is found by a program that keeps LD_PRELOAD and nothing else of its environment', async () => {
+    expect(await shell('exec env -i "LD_PRELOAD=$LD_PRELOAD" /bin/cat /sys/devices/toy0/vendor')).toBe('0x8086\n');
+  });
+
   it('belongs to its user alone', () => {
-    const config = harness.server.environment().UIOMMUFD_CONFIG!;
-    expect(fs.statSync(path.dirname(config)).mode & 0o777).toBe(0o700);
-    expect(fs.statSync(config).mode & 0o777).toBe(0o600);
+    const { folder } = harness.server;
+    expect(fs.statSync(folder).mode & 0o777).toBe(0o700);
+    expect(fs.statSync(path.join(folder, 'config')).mode & 0o777).toBe(0o600);
   });
 });

@@ -107,6 +107,8 @@ static void code(void)
 	CHECK(*(volatile double *)(r + 512) == 1.5);
 }
 
+#include "registers-libc.h"
+
 /* ---- Faults of other kinds ---- */
 
 static sigjmp_buf escape;
@@ -196,6 +198,29 @@ static void many(void)
 	last[PAGE + 1] = 8;
 	CHECK(first[PAGE + 1] == 8 && munmap((void *)(uintptr_t)first, 3 * PAGE) == 0);
 	CHECK(munmap((void *)(uintptr_t)(last + 2 * PAGE), PAGE) == 0 && last[PAGE + 1] == 8);
+}
+
+static void *count(void *counter)
+{
+	for (int i = 0; i < 50; i++) {
+		__atomic_fetch_add((uint32_t *)counter, 1, __ATOMIC_SEQ_CST);
+		__atomic_fetch_or((uint32_t *)counter + 1, 1U << (i % 31), __ATOMIC_SEQ_CST);
+		for (uint64_t old = 0; !__atomic_compare_exchange_n((uint64_t *)counter + 1, &old, old + 3, false, __ATOMIC_SEQ_CST,
+								    __ATOMIC_SEQ_CST);) {
+		}
+	}
+	return NULL;
+}
+
+static void atomics(void)
+{
+	volatile uint32_t *r = (volatile uint32_t *)map();
+	pthread_t counting[3];
+	for (int i = 0; i < 3; i++)
+		CHECK(pthread_create(&counting[i], NULL, count, (void *)(uintptr_t)r) == 0);
+	for (int i = 0; i < 3; i++)
+		CHECK(pthread_join(counting[i], NULL) == 0);
+	CHECK(r[0] == 150 && r[1] == 0x7fffffff && r[2] == 450);
 }
 
 static _Atomic bool stop;
@@ -399,175 +424,9 @@ static void blocked(void)
 		CHECK(pthread_join(threads[i], NULL) == 0 && r[8 * i] == 77);
 }
 
-/* ---- Instruction by instruction ---- */
-
 #if defined(__x86_64__)
 
-struct state {
-	uint64_t a, b, c, d, s, to, flags;
-	uint8_t x[16] __attribute__((aligned(16)));
-};
-
-/* RDI is at the registers, RSI (of no other instruction than those of strings) at ordinary memory. */
-#define DEFINE(n, text)                                                                                             \
-	static void instruction_##n(struct state *state, volatile uint8_t *at, uint8_t *other)                      \
-	{                                                                                                           \
-		register uint64_t flags __asm__("r8") = state->flags;                                               \
-		register uint8_t *x __asm__("r9") = state->x;                                                       \
-		uint64_t to = (uintptr_t)at + 64, s = (uintptr_t)other;                                             \
-		__asm__ volatile("lea -256(%%rsp), %%rsp\n movdqu (%%r9), %%xmm3\n push %%r8\n popf\n" text         \
-				 "\n pushf\n pop %%r8\n cld\n movdqu %%xmm3, (%%r9)\n lea 256(%%rsp), %%rsp"        \
-				 : "+a"(state->a), "+b"(state->b), "+c"(state->c), "+d"(state->d), "+S"(s), "+D"(to), \
-				   "+r"(flags)                                                                      \
-				 : "r"(x)                                                                           \
-				 : "memory", "cc", "xmm3");                                                         \
-		state->flags = flags;                                                                               \
-		state->to = to - (uintptr_t)at;                                                                     \
-		state->s = s - (uintptr_t)other;                                                                    \
-	}
-
-#define INSTRUCTIONS(_)                                                                                        \
-	_(0, "mov %%al, 3(%%rdi)") _(1, "mov %%ah, (%%rdi)") _(2, "mov %%cx, 2(%%rdi)") _(3, "mov %%edx, 4(%%rdi)")    \
-	_(4, "mov %%rbx, 8(%%rdi)") _(5, "mov (%%rdi), %%dh") _(6, "mov 2(%%rdi), %%ax") _(7, "mov 4(%%rdi), %%ecx")   \
-	_(8, "mov 8(%%rdi), %%rdx") _(9, "movb $0x9a, (%%rdi)") _(10, "movw $0x1234, (%%rdi)")                          \
-	_(11, "movl $0x89abcdef, (%%rdi)") _(12, "movq $-5, 8(%%rdi)") _(13, "movzbl (%%rdi), %%eax")                   \
-	_(14, "movzwl (%%rdi), %%eax") _(15, "movsbl (%%rdi), %%eax") _(16, "movswq (%%rdi), %%rax")                    \
-	_(17, "movslq (%%rdi), %%rax") _(18, "movsbw (%%rdi), %%ax") _(19, "movzbw (%%rdi), %%cx")                      \
-	_(20, "add %%eax, (%%rdi)") _(21, "adc %%rcx, (%%rdi)") _(22, "sub (%%rdi), %%dl") _(23, "sbb (%%rdi), %%bx")   \
-	_(24, "and %%al, (%%rdi)") _(25, "or %%rcx, (%%rdi)") _(26, "xor (%%rdi), %%edx") _(27, "cmp %%rax, (%%rdi)")   \
-	_(28, "cmp (%%rdi), %%ecx") _(29, "cmpb $0x80, (%%rdi)") _(30, "cmpl $-3, (%%rdi)") _(31, "cmpq $0x12345, (%%rdi)") \
-	_(32, "addl $1000, (%%rdi)") _(33, "adcb $7, (%%rdi)") _(34, "subw $0x1234, (%%rdi)") _(35, "sbbq $-1, (%%rdi)") \
-	_(36, "andl $0xff, (%%rdi)") _(37, "orb $0x11, (%%rdi)") _(38, "xorq $-2, (%%rdi)") _(39, "test %%eax, (%%rdi)") \
-	_(40, "test %%dl, (%%rdi)") _(41, "testb $1, (%%rdi)") _(42, "testl $0x80000000, (%%rdi)")                      \
-	_(43, "testw $0x8000, (%%rdi)") _(44, "testq $-8, (%%rdi)") _(45, "notl (%%rdi)") _(46, "negq (%%rdi)")         \
-	_(47, "negb (%%rdi)") _(48, "incl (%%rdi)") _(49, "decw (%%rdi)") _(50, "incq (%%rdi)") _(51, "decb (%%rdi)")   \
-	_(52, "xchg %%eax, (%%rdi)") _(53, "xchg %%bl, (%%rdi)") _(54, "lock addl $5, (%%rdi)")                         \
-	_(55, "movnti %%rcx, (%%rdi)") _(56, "lea -300(%%rdi), %%rdx\n mov %%eax, 300(%%rdx)\n mov $0, %%edx")            \
-	_(57, "movsb") _(58, "movsq") _(59, "mov $5, %%ecx\n rep stosl") _(60, "mov $11, %%ecx\n rep movsb")             \
-	_(61, "std\n movsw\n stosb") _(62, "xchg %%rsi, %%rdi\n lodsl\n xchg %%rsi, %%rdi")                             \
-	_(63, "xor %%ecx, %%ecx\n rep stosb") _(64, "movups (%%rdi), %%xmm3") _(65, "movdqa %%xmm3, (%%rdi)")           \
-	_(66, "movss (%%rdi), %%xmm3") _(67, "movsd %%xmm3, (%%rdi)") _(68, "movd (%%rdi), %%xmm3")                     \
-	_(69, "movq %%xmm3, (%%rdi)") _(70, "movq (%%rdi), %%xmm3") _(71, "movhps (%%rdi), %%xmm3")                     \
-	_(72, "movlps %%xmm3, (%%rdi)") _(73, "movhpd %%xmm3, (%%rdi)") _(74, "movntdq %%xmm3, (%%rdi)")                \
-	_(75, "movaps (%%rdi), %%xmm3") _(76, "movdqu %%xmm3, 1(%%rdi)") _(77, "mov -8(%%rdi), %%rax")                  \
-	_(78, "mov $3, %%ecx\n mov 4(%%rdi,%%rcx,4), %%eax") _(79, "movabs $5, %%rcx\n mov %%edx, 0x10(%%rdi,%%rcx,8)")
-
-INSTRUCTIONS(DEFINE)
-
-#define LISTED(n, text) { instruction_##n, text },
-static const struct {
-	void (*run)(struct state *, volatile uint8_t *, uint8_t *);
-	const char *text;
-} instructions[] = { INSTRUCTIONS(LISTED) };
-
-#define STATUS 0x8c5UL /* carry, parity, zero, sign, overflow */
-#define ADJUST 0x10UL  /* logical instructions leave it undefined */
-#define AREA 256
-
-static uint64_t random_number(void)
-{
-	static uint64_t seed = 88172645463325252;
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed & 1 ? seed : seed & 0xff ? 0 : ~0UL; /* zeros and ones often */
-}
-
-static void fill(void *into, size_t size)
-{
-	for (size_t i = 0; i < size; i += 8) {
-		uint64_t number = random_number();
-		memcpy((char *)into + i, &number, size - i < 8 ? size - i : 8);
-	}
-}
-
-static void compare(size_t n, volatile uint8_t *registers)
-{
-	static uint8_t memory[AREA] __attribute__((aligned(64)));
-	uint8_t other[2][64] __attribute__((aligned(16))), seen[AREA];
-	struct state before, with_memory, with_registers;
-	const char *text = instructions[n].text;
-	bool logical = strstr(text, "and") || strstr(text, "or") || strstr(text, "test");
-	fill(&before, sizeof(before));
-	fill(memory, AREA);
-	fill(other[0], 64);
-	memcpy(other[1], other[0], 64);
-	before.flags = random_number() & (STATUS | ADJUST);
-	with_memory = with_registers = before;
-	for (size_t i = 0; i < AREA; i += 8)
-		*(volatile uint64_t *)(registers + i) = *(uint64_t *)(memory + i);
-	instructions[n].run(&with_memory, memory, other[0] + 32);
-	instructions[n].run(&with_registers, registers, other[1] + 32);
-	for (size_t i = 0; i < AREA; i += 8)
-		*(uint64_t *)(seen + i) = *(volatile uint64_t *)(registers + i);
-	with_memory.flags &= STATUS | (logical ? 0 : ADJUST);
-	with_registers.flags &= STATUS | (logical ? 0 : ADJUST);
-	if (memcmp(&with_memory, &with_registers, sizeof(before)) || memcmp(memory, seen, AREA) || memcmp(other[0], other[1], 64)) {
-		fprintf(stderr, "%s: flags %lx, on memory %lx; a %lx %lx; b %lx %lx; c %lx %lx; d %lx %lx; to %ld %ld\n", text,
-			with_registers.flags, with_memory.flags, with_registers.a, with_memory.a, with_registers.b, with_memory.b,
-			with_registers.c, with_memory.c, with_registers.d, with_memory.d, with_registers.to, with_memory.to);
-		exit(1);
-	}
-}
-
-__attribute__((target("avx"))) static void wide(volatile uint8_t *r)
-{
-	uint8_t from[64], back[64];
-	fill(from, 64);
-	__asm__ volatile("vmovdqu (%1), %%ymm2\n vmovdqu %%ymm2, 7(%0)\n vmovdqu 7(%0), %%ymm3\n vmovdqu %%ymm3, (%2)\n"
-			 "vmovups 7(%0), %%xmm2\n vmovdqu %%ymm2, 32(%2)"
-			 :: "r"(r), "r"(from), "r"(back) : "memory", "xmm2", "xmm3");
-	CHECK(memcmp(from, back, 32) == 0 && memcmp(from, back + 32, 16) == 0);
-	memset(from, 0, 16);
-	CHECK(memcmp(from, back + 48, 16) == 0);
-}
-
-#define AVX512 "avx512f,avx512vl,avx512bw"
-
-/* Registers of all sizes and numbers, displacements in units of the operand, masks that merge and that clear. */
-__attribute__((target(AVX512))) static void masked(volatile uint8_t *r)
-{
-	uint8_t from[64], back[64], old[64];
-	fill(from, 64);
-	fill(old, 64);
-	__asm__ volatile("vmovdqu64 (%1), %%zmm17\n vmovdqu64 %%zmm17, 64(%0)\n vmovups 64(%0), %%zmm2\n vmovdqu8 %%zmm2, (%2)"
-			 :: "r"(r), "r"(from), "r"(back) : "memory", "xmm2", "xmm17");
-	CHECK(memcmp(from, back, 64) == 0 && r[64] == from[0] && r[127] == from[63]);
-	__asm__ volatile("vmovdqu64 64(%0), %%ymm17\n vmovdqu64 %%zmm17, (%1)" :: "r"(r), "r"(back) : "memory", "xmm17");
-	CHECK(memcmp(from, back, 32) == 0 && back[32] == 0 && back[63] == 0);
-	__asm__ volatile("vmovdqu64 (%1), %%zmm20\n kmovq %3, %%k3\n vmovdqu8 64(%0), %%zmm20%{%%k3%}\n vmovdqu64 %%zmm20, (%2)"
-			 :: "r"(r), "r"(old), "r"(back), "r"(0x8000ffff00000105UL) : "memory", "xmm20");
-	for (int i = 0; i < 64; i++)
-		CHECK(back[i] == (0x8000ffff00000105UL >> i & 1 ? from[i] : old[i]));
-	__asm__ volatile("kmovq %2, %%k1\n vmovdqa32 64(%0), %%zmm20%{%%k1%}%{z%}\n vmovdqu64 %%zmm20, (%1)"
-			 :: "r"(r), "r"(back), "r"(0x5UL) : "memory", "xmm20");
-	for (int i = 0; i < 64; i++)
-		CHECK(back[i] == (0x5 >> i / 4 & 1 ? from[i] : 0));
-	last_access();
-	__asm__ volatile("kmovq %2, %%k1\n vmovdqu64 (%1), %%ymm5\n vmovdqu8 %%ymm5, 128(%0)%{%%k1%}\n vmovd %%xmm5, 256(%0)"
-			 :: "r"(r), "r"(from), "r"(0x70UL) : "memory", "xmm5");
-	CHECK(ioctl(fd, LAST_ACCESS) == 2 * 65536 + WRITE + 4);
-	CHECK(r[131] == 0 && r[132] == from[4] && r[134] == from[6] && r[135] == 0 && r[256] == from[0]);
-}
-
-static void each_instruction(void)
-{
-	volatile uint8_t *r = map();
-	if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
-		masked(r);
-	for (size_t n = 0; n < sizeof(instructions) / sizeof(instructions[0]); n++)
-		for (int i = 0; i < 5; i++)
-			compare(n, r);
-	if (__builtin_cpu_supports("avx"))
-		wide(r);
-}
-
-/* A division by a register: of no use to anybody, but an access. */
-static void unknown(void)
-{
-	volatile uint8_t *r = map();
-	__asm__ volatile("divl (%0)" :: "r"(r) : "rax", "rdx", "memory");
-}
+#include "registers-x86_64.h"
 
 #else
 
@@ -588,7 +447,7 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*run)(void);
-	} scenarios[] = { { "widths", widths },	  { "code", code },	  { "instructions", each_instruction },
+	} scenarios[] = { { "widths", widths },	  { "code", code },	  { "libc", libc }, { "atomics", atomics }, { "instructions", each_instruction },
 			  { "bus-error", bus_error }, { "parts", parts }, { "unmapped", unmapped },
 			  { "fork", forked },	  { "own-handler", own_handler }, { "blocked", blocked },
 			  { "unknown", unknown }, { "end-of-page", end_of_page }, { "mixed", mixed }, { "many", many },

@@ -91,9 +91,12 @@ afterAll(async () => {
   fs.rmSync(folder, { recursive: true, force: true });
 });
 
-async function run(scenario: string): Promise<{ status: number | null; signal: string | null; told: string }> {
+async function run(
+  scenario: string,
+  environment: NodeJS.ProcessEnv = {},
+): Promise<{ status: number | null; signal: string | null; told: string }> {
   file.bytes.fill(0);
-  const child = spawn(program, [scenario], { env: { ...process.env, ...server.environment() } });
+  const child = spawn(program, [scenario], { env: { ...process.env, ...server.environment(), ...environment } });
   let told = '';
   child.stderr.on('data', (text) => {
     told += text;
@@ -122,6 +125,29 @@ it.each([
 ])('mapped registers %s', async (_, scenario) => {
   expect(await run(scenario)).toEqual({ status: 0, signal: null, told: '' });
 });
+
+const onX86 = it.runIf(process.arch === 'x64');
+
+onX86('mapped registers are counted in by threads, with the atomics of C', async () => {
+  expect(await run('atomics')).toEqual({ status: 0, signal: null, told: '' });
+});
+
+onX86.each([
+  '',
+  '-AVX512VL,-AVX512BW',
+  '-AVX512VL,-AVX512BW,-RTM',
+  '-AVX512VL,-AVX512BW,-AVX2,-AVX',
+  '-AVX512VL,-AVX512BW,-AVX2,-AVX,-SSE4_2,-SSE4_1,-SSSE3',
+])(
+  "mapped registers are compared and searched by libc's functions, for a processor with glibc.cpu.hwcaps=%s",
+  async (without) => {
+    expect(await run('libc', { GLIBC_TUNABLES: `glibc.cpu.hwcaps=${without}` })).toEqual({
+      status: 0,
+      signal: null,
+      told: '',
+    });
+  },
+);
 
 it("AArch64's loads and stores mean what they mean, on any machine", () => {
   const tried = path.join(folder, 'aarch64');

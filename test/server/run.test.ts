@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { build } from 'tsdown';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { runProgram } from '../../src/server/run.ts';
 import { Server } from '../../src/server/server.ts';
 import { TestMachine } from './machine.ts';
@@ -75,6 +75,20 @@ describe('a server', () => {
     }
     expect(() => other.environment()).toThrow('not running');
     expect(fs.readdirSync(parent)).toHaveLength(1);
+  });
+
+  it("keeps other preloaded libraries, but for another server's", () => {
+    vi.stubEnv('LD_PRELOAD', '/outer/libuiommufd-shim.so /lib/other.so:/lib/more.so');
+    const { LD_PRELOAD } = server.environment();
+    vi.unstubAllEnvs();
+    expect(LD_PRELOAD).toBe(`${server.folder}/libuiommufd-shim.so:/lib/other.so:/lib/more.so`);
+  });
+
+  it('says where to point it when LD_PRELOAD could not name its folder', async () => {
+    const spaced = path.join(parent, 'a folder');
+    fs.mkdirSync(spaced);
+    await expect(new Server({ machine: new TestMachine(), directory: spaced }).start()).rejects.toThrow('spaces');
+    fs.rmdirSync(spaced);
   });
 
   it('refuses to lay out a file that the machine does not own', async () => {

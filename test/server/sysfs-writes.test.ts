@@ -62,3 +62,33 @@ describe.each(['bash', 'dash'].filter(has))('a script of %s', (shell) => {
     expect(await printed(shell, script)).toEqual(['one', 'two', 'two', 'refused']);
   });
 });
+
+const setsBusMaster = (how: string): string => `state() { od -An -tx1 -j4 -N1 config >&3; }; state; ${how}; state`;
+
+describe('config is configuration space as it is, for a program that', () => {
+  it.each([
+    ['reads all of it', 'cat config | wc -c >&3; stat -c %s config >&3', ['4096', '4096']],
+    ['reads with streams that libc opens again (od, hexdump)', 'od -An -tx2 -N4 config >&3', [' 8086 2021']],
+    ['seeks (dd, libvirt)', 'dd if=config bs=2 skip=1 count=1 | od -An -tx2 >&3', [' 2021']],
+    ['writes', setsBusMaster("printf '\\x04' | dd of=config bs=1 seek=4 conv=notrunc"), [' 00', ' 04']],
+    ['looks at what it has opened', 'exec 4<config; stat -c "%F %s" - <&4 >&3', ['regular file 4096']],
+    ['copies it', 'cp config $LOG.copy; wc -c < $LOG.copy >&3', ['4096']],
+  ])('%s', async (_, script, expected) =>
+    expect(await printed('bash', `LOG=${folder}/log\n${script}`)).toEqual(expected),
+  );
+
+  it.skipIf(spawnSync('setpci', ['--version']).status !== 0)('is setpci, whose change VFIO and lspci see', async () => {
+    const script = `${setsBusMaster('setpci -s 01:00.0 COMMAND=4:4')}
+      lspci -s 01:00.0 -vv | grep -o BusMaster. >&3; echo $(setpci -s 00:01.0 SECONDARY_BUS) >&3`;
+    expect(await printed('bash', script)).toEqual([' 00', ' 04', 'BusMaster+', '01']);
+  });
+
+  it.skipIf(spawnSync('c++', ['--version']).status !== 0)('is written in C++', async () => {
+    const source = `#include <fstream>
+      #include <iostream>
+      int main() { std::ifstream f("config", std::ios::binary); f.seekg(2); std::cout << std::hex << f.get() << f.get(); }`;
+    const program = path.join(folder, 'stream');
+    spawnSync('c++', ['-x', 'c++', '-o', program, '-'], { input: source });
+    expect(await printed('bash', `${program} >&3`)).toEqual(['2120']);
+  });
+});

@@ -108,16 +108,17 @@ export class PageTable {
   }
 
   /**
-   * Reports what of frames [frame, frame + count), all mapped, was written: runs of dirty leaves, in order, cut to the
-   * range. With `clear` the leaves become clean, as a whole.
+   * Reports what of frames [frame, frame + count) was written: runs of dirty leaves, in order, cut to the range. With
+   * `clear` the leaves become clean, as a whole.
+   * @returns false where a frame is not mapped: nothing behind it is looked at
    */
-  readDirty(frame: number, count: number, clear: boolean, report: (frame: number, count: number) => void): void {
+  readDirty(frame: number, count: number, clear: boolean, report: (frame: number, count: number) => void): boolean {
     this.frame = frame;
     this.left = count;
     this.lowestLevel = 4;
     this.highestLevel = -1;
     this.clearedEnd = 0;
-    this.readDirtyIn(this.rootFrame, this.format.startLevel, clear, report);
+    return this.readDirtyIn(this.rootFrame, this.format.startLevel, clear, report);
   }
 
   /** Output frame behind `frame`, or -1. */
@@ -236,7 +237,7 @@ export class PageTable {
     level: number,
     clear: boolean,
     report: (frame: number, count: number) => void,
-  ): void {
+  ): boolean {
     const size = this.sizes[level]!;
     const entries = this.entries[level]!;
     const words = this.wordsOf(table);
@@ -246,11 +247,15 @@ export class PageTable {
       const low = words[word]!;
       if (level < 3 && (low & 3) === tableDescriptorType) {
         if (run < this.frame) report(run, this.frame - run);
-        this.readDirtyIn(outputOf(low, words[word + 1]!, this.tableFramesLog2), level + 1, clear, report);
+        const next = outputOf(low, words[word + 1]!, this.tableFramesLog2);
+        if (!this.readDirtyIn(next, level + 1, clear, report)) return false;
         run = this.frame;
         continue;
       }
-      if (!(low & VALID)) throw new Error(`frame ${this.frame} is not mapped`);
+      if (!(low & VALID)) {
+        if (run < this.frame) report(run, this.frame - run);
+        return false;
+      }
       const inside = this.frame & (size - 1);
       const dirty = !(low & AP_READ_ONLY) && (words[word + 1]! & DIRTY_BIT_MODIFIER) !== 0;
       if (dirty && clear) {
@@ -268,6 +273,7 @@ export class PageTable {
       if (!dirty) run = this.frame;
     }
     if (run < this.frame) report(run, this.frame - run);
+    return true;
   }
 
   /** The table that entry `at` points to, made when there is none. */

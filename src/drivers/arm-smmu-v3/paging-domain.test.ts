@@ -50,6 +50,17 @@ describe('a domain that tracks dirty pages', () => {
     expect(dirty(0x300000n, 0x3000n, false)).toEqual(['300000+3000']);
   });
 
+  it('is read up to where nothing is mapped, and what is before it is cleared', () => {
+    const { domain, device, dirty, everything } = tracked();
+    for (const frame of [0x10, 0x11, 0x13]) device.write(frame);
+    domain.unmap(0x12000n, 0x1000n);
+    const whole = domain.readDirty(0x10000n, 0x4000n, true, () => {});
+    expect(whole).toBe(false);
+    expect(dirty(0x10000n, 0x2000n, false)).toEqual([]);
+    expect(dirty(0x13000n, 0x1000n, false)).toEqual(['13000+1000']);
+    expect(everything(false)).toEqual([]);
+  });
+
   it('invalidates IOTLBs and ATCs of what it cleared, and sends nothing when it clears nothing', () => {
     for (const ril of [true, false]) {
       const { bench, device, everything } = tracked({ ril });

@@ -109,12 +109,13 @@ export class PagingDomain implements Contract {
    * A leaf is reported as far as it lies in the range, and cleared as a whole. Caches that hold it as dirty are cleaned
    * before this returns: a write through them would not be recorded.
    */
-  readDirty(iova: bigint, length: bigint, clear: boolean, report: (iova: bigint, length: bigint) => void): void {
+  readDirty(iova: bigint, length: bigint, clear: boolean, report: (iova: bigint, length: bigint) => void): boolean {
     const { table } = this;
-    table.readDirty(this.frameOf(iova), this.frameOf(length), clear, (frame, count) => {
+    const whole = table.readDirty(this.frameOf(iova), this.frameOf(length), clear, (frame, count) => {
       report(BigInt(frame) * PAGE_BYTES, BigInt(count) * PAGE_BYTES);
     });
     if (table.clearedEnd > 0) this.invalidate(table.clearedFirst, table.clearedEnd - table.clearedFirst);
+    return whole;
   }
 
   physical(iova: bigint): number | null {

@@ -72,8 +72,9 @@ export class MockPagingDomain implements PagingDomain {
     this.tracking = on;
   }
 
-  readDirty(iova: bigint, length: bigint, clear: boolean, report: (iova: bigint, length: bigint) => void): void {
+  readDirty(iova: bigint, length: bigint, clear: boolean, report: (iova: bigint, length: bigint) => void): boolean {
     this.table.readDirty(Number(iova), Number(length), clear, (at, bytes) => report(BigInt(at), BigInt(bytes)));
+    return true;
   }
 
   /** As if a device had written at `iova`. @returns whether something is mapped there */

@@ -1,7 +1,8 @@
 /**
  * A Tegra241 CMDQV: command queues in front of an SMMUv3 that can be given to guests. Each queue belongs to a VINTF, and
  * runs while the CMDQV, the VINTF and the queue itself are enabled. Commands are consumed within the register write that
- * lets them be, like those of the SMMU's own queue.
+ * lets them be, like those of the SMMU's own queue; but of many the rest goes on the clock, so that nobody waits for a guest
+ * that has filled a large queue.
  *
  * A register of a queue is one register, whether it is reached by the queue's global index or through the pages of its
  * VINTF. A guest reaches page 0 of its VINTF: where there is no queue of its own, writes are dropped.
@@ -34,6 +35,9 @@ const { CONFIG, CMDQ_ALLOC_MAP, VI_INT_MASK } = CONFIG_REGISTERS;
 const ALLOC_MAP = CMDQ_ALLOC_MAP.fields;
 const NAMES = namedWords(CONFIG_REGISTERS);
 const ERROR_NAMES: Readonly<Record<number, string>> = { ...CERROR_NAMES, [CERROR_ILL_ACCESS]: 'CERROR_ILL_ACCESS' };
+
+/** Commands that a queue consumes at once, about a millisecond of them. Hosts do not wait for the clock: theirs have no more. */
+const TURN = 512;
 
 export interface CmdqvParts {
   /** Of the SMMU, for traces. */
@@ -69,6 +73,10 @@ export class Cmdqv implements MmioDevice {
   private consuming: boolean;
   /** A register was written while commands were consumed: any queue may have become runnable. */
   private behind: boolean;
+  /** Queues that have more to consume, by turns. */
+  private readonly waiting: Set<Vcmdq>;
+  private readonly turn: () => void;
+  private scheduled: boolean;
 
   constructor(parts: CmdqvParts) {
     const { settings, memory } = parts;
@@ -90,6 +98,9 @@ export class Cmdqv implements MmioDevice {
     this.command = new Uint32Array(COMMAND_WORDS);
     this.consuming = false;
     this.behind = false;
+    this.waiting = new Set();
+    this.turn = () => this.takeTurn();
+    this.scheduled = false;
   }
 
   get enabled(): boolean {
@@ -196,6 +207,7 @@ export class Cmdqv implements MmioDevice {
     this.allocMap.fill(0);
     for (const vintf of this.vintfs) vintf.reset();
     for (const queue of this.queues) queue.reset();
+    this.waiting.clear();
   }
 
   /** What is active when its mask goes is announced then. */
@@ -232,7 +244,7 @@ export class Cmdqv implements MmioDevice {
     }
   }
 
-  /** Consumes what is there, until the queue is empty, disabled, or a command is in error. */
+  /** Consumes what is there, until the queue is empty, disabled, or a command is in error, or it is the next one's turn. */
   private consume(queue: Vcmdq): void {
     if (this.consuming) {
       this.behind = true;
@@ -241,7 +253,7 @@ export class Cmdqv implements MmioDevice {
     if (!queue.runnable) return;
     this.consuming = true;
     try {
-      while (queue.runnable) this.step(queue);
+      this.run(queue);
       while (this.behind) this.catchUp();
     } finally {
       this.consuming = false;
@@ -250,7 +262,29 @@ export class Cmdqv implements MmioDevice {
 
   private catchUp(): void {
     this.behind = false;
-    for (const queue of this.queues) while (queue.runnable) this.step(queue);
+    for (const queue of this.queues) this.run(queue);
+  }
+
+  private run(queue: Vcmdq): void {
+    for (let left = TURN; left > 0 && queue.runnable; left--) this.step(queue);
+    if (!queue.runnable) return;
+    this.waiting.add(queue);
+    this.schedule();
+  }
+
+  private schedule(): void {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    this.clock.defer(this.turn);
+  }
+
+  private takeTurn(): void {
+    this.scheduled = false;
+    const [queue] = this.waiting;
+    if (!queue) return;
+    this.waiting.delete(queue);
+    this.consume(queue);
+    if (this.waiting.size > 0) this.schedule();
   }
 
   private step(queue: Vcmdq): void {

@@ -64,6 +64,48 @@ describe('the ring of a VCMDQ', () => {
   });
 });
 
+describe('a VCMDQ with many commands', () => {
+  const ENTRIES_LOG2 = 12;
+
+  /** A guest's queue of 4096 CMD_SYNCs that has been rung for all of them, and another guest's. */
+  function rung() {
+    const rig = new CmdqvRig();
+    rig.openVintf(1, 7);
+    const frame = rig.openQueue(1, 0, 2, rig.alloc(2 ** (ENTRIES_LOG2 - 8)), ENTRIES_LOG2);
+    for (let n = 0; n < 2 ** ENTRIES_LOG2; n++) rig.memory.store32(frame + (n >> 8), 16 * (n & 255), CMD_SYNC);
+    rig.poke(page0(2) + ENABLE, 1);
+    const other = rig.guest(2, 8);
+    rig.poke(page0(2) + PROD, 2 ** ENTRIES_LOG2);
+    return { rig, other, cons: () => rig.read(page0(2) + CONS) };
+  }
+
+  it('consumes as many as a host gives at once within the write, and the others on the clock, by turns with what else is there', () => {
+    const { rig, other, cons } = rung();
+    const atOnce = cons();
+    expect(atOnce).toBeGreaterThanOrEqual(256);
+    expect(atOnce).toBeLessThan(1024);
+    let turns = 0;
+    rig.clock.defer(() => turns++);
+    expect([rig.clock.settle(2), turns, cons()]).toEqual([false, 1, 2 * atOnce]);
+    expect([other.give(CMD_SYNC), other.get(CONS)]).toEqual([0, 1]);
+    expect([rig.clock.settle(), cons()]).toEqual([true, 2 ** ENTRIES_LOG2]);
+  });
+
+  it('stands still when it, its VINTF or the CMDQV goes off between two turns, and then goes on or begins anew', () => {
+    const { rig, cons } = rung();
+    const before = cons();
+    rig.poke(page0(2) + ENABLE, 0);
+    expect([rig.clock.settle(), cons()]).toEqual([true, before]);
+    rig.poke(page0(2) + ENABLE, 1);
+    rig.poke(vintf(1), 7 << 1);
+    const after = cons();
+    expect([rig.clock.settle(), cons()]).toEqual([true, after]);
+    rig.poke(vintf(1), (7 << 1) | 1);
+    rig.poke(0, 0);
+    expect([rig.clock.settle(), cons()]).toEqual([true, 0]);
+  });
+});
+
 describe('an error in a VCMDQ', () => {
   it('stops the queue until it is acknowledged, and the mended command is carried out', () => {
     const rig = new CmdqvRig();

@@ -1,5 +1,7 @@
 /** The configuration space of a function as a register table: header, capability chain, device-specific registers. */
 import type { FunctionIdentity } from './function-model.ts';
+import { functionLink, secondaryExpress } from './link.ts';
+import { fixed } from './register-file.ts';
 import {
   ACS_PEER_REDIRECTS,
   BAR_MEMORY_64,
@@ -8,6 +10,8 @@ import {
   CAP_MSIX,
   CAP_PM,
   DEVCAP_FLR,
+  DEVCAP2_ONE_PREFIX,
+  DEVCTL_PAYLOAD,
   EXT_CAP_ACS,
   EXT_CAP_AER,
   EXT_CAP_ATS,
@@ -38,6 +42,8 @@ export interface FunctionFeatures {
   readonly multifunction?: boolean;
   /** Such a one has ACS: what it sends to another of them goes up to the IOMMU first. */
   readonly acs?: boolean;
+  /** It tells of the link for all functions of its device, as function 0 does. */
+  readonly endsLink?: boolean;
 }
 
 const MSI_AT = 0x40;
@@ -49,6 +55,9 @@ const ATS_AT = 0x1a0;
 const PRI_AT = 0x1b0;
 const PASID_AT = 0x1c0;
 const ACS_AT = 0x1d0;
+const SECONDARY_AT = 0x1e0;
+/** The function's presets: P7 on every lane. */
+const LANE_PRESETS = 0x0700;
 
 export function configRegisters(identity: FunctionIdentity, features: FunctionFeatures): Register[] {
   const { msi: messages = 0, multifunction = false } = features;
@@ -57,7 +66,7 @@ export function configRegisters(identity: FunctionIdentity, features: FunctionFe
     ...header(identity, multifunction, messages ? MSI_AT : afterMsi),
     ...(messages ? msi(messages, afterMsi) : []),
     ...(identity.msix ? msix(identity.msix) : []),
-    ...express(),
+    ...express(features.pasidBits),
     ...powerManagement(),
     ...extended(features),
     ...identity.registers,
@@ -110,7 +119,7 @@ function msix(facts: NonNullable<FunctionIdentity['msix']>): Register[] {
   ];
 }
 
-function express(): Register[] {
+function express(pasidBits: number): Register[] {
   const at = EXPRESS_AT;
   return [
     fixed('EXPRESS_CAP', at, 2, CAP_EXPRESS | (PM_AT << 8)),
@@ -118,13 +127,11 @@ function express(): Register[] {
     fixed('EXPRESS_FLAGS', at + 0x02, 2, 0x0002),
     /** Payload 256, extended tags, role-based errors, FLR. */
     fixed('DEVCAP', at + 0x04, 4, DEVCAP_FLR | 0x8021),
-    { name: 'DEVCTL', offset: at + 0x08, bytes: 2, reset: 0x2810n, writable: 0xf9ffn },
+    { name: 'DEVCTL', offset: at + 0x08, bytes: 2, reset: 0x2810n, writable: 0xf9ffn, sticky: BigInt(DEVCTL_PAYLOAD) },
     { name: 'DEVSTA', offset: at + 0x0a, bytes: 2, writeOneToClear: 0x000fn },
-    /** 8 GT/s, 16 lanes; the link runs so. */
-    fixed('LNKCAP', at + 0x0c, 4, 0x103),
-    { name: 'LNKCTL', offset: at + 0x10, bytes: 2, writable: 0x00cbn },
-    fixed('LNKSTA', at + 0x12, 2, 0x1103),
-    fixed('DEVCAP2', at + 0x24, 4, 0x1f),
+    ...functionLink(at),
+    /** Completion timeouts of every range. */
+    fixed('DEVCAP2', at + 0x24, 4, 0x1f | (pasidBits ? DEVCAP2_ONE_PREFIX : 0)),
     { name: 'DEVCTL2', offset: at + 0x28, bytes: 2, writable: 0x0fffn },
   ];
 }
@@ -138,13 +145,14 @@ function powerManagement(): Register[] {
   ];
 }
 
-function extended({ ats, pri, pasidBits, multifunction, acs }: FunctionFeatures): Register[] {
+function extended({ ats, pri, pasidBits, multifunction, acs, endsLink = true }: FunctionFeatures): Register[] {
   const redirects = multifunction && acs;
   const optional: [at: number, has: unknown][] = [
     [ATS_AT, ats],
     [PRI_AT, pri],
     [PASID_AT, pasidBits],
     [ACS_AT, redirects],
+    [SECONDARY_AT, endsLink],
   ];
   const present = [AER_AT, ...optional.filter(([, has]) => has).map(([at]) => at), 0];
   const head = (name: string, at: number, id: number): Register =>
@@ -191,24 +199,37 @@ function extended({ ats, pri, pasidBits, multifunction, acs }: FunctionFeatures)
       writable: bits,
     });
   }
+  if (endsLink) registers.push(...secondaryExpress(SECONDARY_AT, 0, LANE_PRESETS));
   return registers;
 }
 
-/** Advanced error reporting: no model raises these errors, so the status bits stay clear. */
+/**
+ * Advanced error reporting: no model raises these errors, so the status bits stay clear. Internal errors and overflows of
+ * the header log start masked.
+ */
 function advancedErrors(): Register[] {
+  const [uncorrectable, correctable] = [0x03ff_f030n, 0xf1c1n];
+  const setting = (name: string, at: number, reset: bigint, writable: bigint): Register => ({
+    name,
+    offset: AER_AT + at,
+    bytes: 4,
+    reset,
+    writable,
+    sticky: writable,
+  });
+  const status = (name: string, at: number, bits: bigint): Register => ({
+    name,
+    offset: AER_AT + at,
+    bytes: 4,
+    writeOneToClear: bits,
+    sticky: bits,
+  });
   return [
-    { name: 'AER_UNCORRECTABLE_STATUS', offset: AER_AT + 0x04, bytes: 4, writeOneToClear: 0x03ff_f030n },
-    { name: 'AER_UNCORRECTABLE_MASK', offset: AER_AT + 0x08, bytes: 4, writable: 0x03ff_f030n },
-    { name: 'AER_SEVERITY', offset: AER_AT + 0x0c, bytes: 4, reset: 0x0046_2030n, writable: 0x03ff_f030n },
-    { name: 'AER_CORRECTABLE_STATUS', offset: AER_AT + 0x10, bytes: 4, writeOneToClear: 0xf1c1n },
-    { name: 'AER_CORRECTABLE_MASK', offset: AER_AT + 0x14, bytes: 4, reset: 0x2000n, writable: 0xf1c1n },
+    status('AER_UNCORRECTABLE_STATUS', 0x04, uncorrectable),
+    setting('AER_UNCORRECTABLE_MASK', 0x08, 0x0040_0000n, uncorrectable),
+    setting('AER_SEVERITY', 0x0c, 0x0046_2030n, uncorrectable),
+    status('AER_CORRECTABLE_STATUS', 0x10, correctable),
+    setting('AER_CORRECTABLE_MASK', 0x14, 0xe000n, correctable),
     { name: 'AER_CONTROL', offset: AER_AT + 0x18, bytes: 4 },
   ];
 }
-
-const fixed = (name: string, offset: number, bytes: 1 | 2 | 4, value: number): Register => ({
-  name,
-  offset,
-  bytes,
-  reset: BigInt(value >>> 0),
-});

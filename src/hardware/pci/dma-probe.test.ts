@@ -48,4 +48,20 @@ describe('the DMA probe', () => {
   ])('tells that a command was %s', (_what, command, iova, length, status) => {
     expect(rig().run(command, iova, length)).toBe(status);
   });
+
+  it('sends the message of the vector that is written to INTERRUPT, if it has vectors', () => {
+    const { fn, interrupts, clock } = rig();
+    const raise = (...vectors: number[]): number[] => {
+      for (const vector of vectors) fn.writeRegister(0x20, 4, vector);
+      clock.settle();
+      return interrupts.splice(0);
+    };
+    expect(raise(3)).toEqual([]);
+    fn.writeConfig(fn.config.offsetOf('MSIX_CONTROL'), 2, 0x8000);
+    expect(fn.config.get('MSIX_CONTROL') & 0x7ff).toBe(7);
+    for (let vector = 0; vector < 8; vector++) fn.maskVector(vector, false);
+    expect(raise(3, 0, 7, 8)).toEqual([3, 0, 7, 0]);
+    fn.reset();
+    expect(raise(3)).toEqual([]);
+  });
 });

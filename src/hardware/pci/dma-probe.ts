@@ -1,4 +1,7 @@
-/** A device that reads or writes up to 256 bytes of one IOVA on command, with a chosen PASID. See spec/dma-probe.ts. */
+/**
+ * A device that reads or writes up to 256 bytes of one IOVA on command, with a chosen PASID, and sends a message of
+ * MSI-X or MSI on command. See spec/dma-probe.ts.
+ */
 import { NO_SUBSTREAM } from '../iommu.ts';
 import { DMA_DONE, DMA_REFUSED, DMA_WAITING, type DmaChannel } from './dma-channel.ts';
 import type { FunctionKind, FunctionModel, FunctionPorts } from './function-model.ts';
@@ -12,6 +15,7 @@ import {
   PASID_VALUE,
   PROBE_BLOCK_BYTES,
   PROBE_REGISTERS,
+  PROBE_VECTORS,
   STATUS_DONE,
   STATUS_INVALID,
   STATUS_REFUSED,
@@ -41,6 +45,7 @@ export class DmaProbe implements FunctionModel {
     this.registers = new RegisterFile(PROBE_BLOCK_BYTES, [...PROBE_REGISTERS, ...DATA_REGISTERS]);
     this.effect = (name) => {
       if (name === 'COMMAND' && !this.dma.waiting) this.execute();
+      if (name === 'INTERRUPT') ports.sendMessage(this.registers.get('INTERRUPT'));
     };
   }
 
@@ -95,8 +100,8 @@ export const DMA_PROBE: FunctionKind = {
     subsystemId: 0x0d3a,
     classCode: 0x088000,
     revision: 0x01,
-    bar0Bytes: 0x1000,
-    msix: null,
+    bar0Bytes: 0x4000,
+    msix: { vectors: PROBE_VECTORS, tableOffset: 0x2000, pendingOffset: 0x3000 },
     interruptPin: 0,
     registers: [],
   },

@@ -136,6 +136,36 @@ describe('the IOAT engine', () => {
     expect(clock.settle(1000)).toBe(true);
   });
 
+  it('has a bounded number of writes on their way, however often they, or a driver, start it anew', () => {
+    const engine = rig();
+    const { fn, memory, iommu, clock } = engine;
+    let posted = 0;
+    const write = (_frame: number, offset: number, from: Uint8Array) => {
+      posted++;
+      fn.postWrite(offset, from);
+      clock.defer(() => posted--);
+      return true;
+    };
+    memory.placeBacking(1, 1, { name: 'BAR0', read: () => false, write });
+    iommu.map(0x800, 2 ** 18);
+    // What is written begins a chain, which a write of DMACOUNT before has let begin: each of them writes the same again.
+    const registers = new DataView(new ArrayBuffer(0x1000));
+    registers.setUint16(DMACOUNT, 65535, true);
+    registers.setUint32(CHAINADDR, 0x20000, true);
+    const image = new Uint8Array(registers.buffer);
+    poke(memory, 0x10000, image);
+    engine.descriptor(0x20000, { source: 0x10000, destination: 0x80_0000, size: 0x1000 });
+    engine.start(0x20000, 65535);
+    for (let call = 0; call < 20; call++) {
+      clock.settle(128);
+      for (let at = DMACOUNT; at < CHAINADDR + 8; at += 2) fn.writeRegister(at, 2, registers.getUint16(at, true));
+      expect(posted).toBeLessThan(1024);
+    }
+    fn.reset();
+    clock.settle();
+    expect(posted).toBe(0);
+  });
+
   it('goes on with what was appended when DMACOUNT grows', () => {
     const engine = rig();
     poke(engine.memory, 0x10000, bytes(7, 8));

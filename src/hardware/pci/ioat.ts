@@ -3,7 +3,7 @@
  *
  * DMACOUNT and an internal counter start at zero when CHAINADDR is written; while they differ, the channel fetches the
  * next descriptor and carries it out. All of that happens inside the write of DMACOUNT, unless an access has to wait, or
- * the chain is long: a driver that spins on CHANSTS right afterwards must not see the old state.
+ * the chain is long, or the clock is busy: a driver that spins on CHANSTS right afterwards must not see the old state.
  *
  * The work on a descriptor is a row of steps with one access each, so that it can stop at any of them and go on later.
  */
@@ -55,7 +55,15 @@ import {
 } from './spec/ioat.ts';
 
 /** The access that is next, or that waits. */
-type Step = 'idle' | 'last-descriptor' | 'descriptor' | 'source' | 'destination' | 'completion' | 'error-completion';
+type Step =
+  | 'idle'
+  | 'begin'
+  | 'last-descriptor'
+  | 'descriptor'
+  | 'source'
+  | 'destination'
+  | 'completion'
+  | 'error-completion';
 
 /** Accesses between two turns of the clock. */
 const TURN = 1024;
@@ -175,8 +183,9 @@ export class IoatEngine implements FunctionModel {
     if (this.step !== 'idle' || this.registers.get('CHANERR') !== 0) return;
     if (this.done === this.registers.get('DMACOUNT')) return;
     this.state = STATE_ACTIVE;
-    // A channel that goes on after a pause reads the last descriptor again: drivers append by writing its next address.
-    this.advance(this.done !== 0 ? this.start('last-descriptor') : this.fetch());
+    this.step = 'begin';
+    if (this.ports.clock.isBusy) this.pause(DMA_DONE);
+    else this.advance(DMA_DONE);
   }
 
   private resume(): void {
@@ -196,7 +205,7 @@ export class IoatEngine implements FunctionModel {
     }
   }
 
-  /** A long chain goes on in the clock's next turn. */
+  /** Goes on in the clock's next turn. */
   private pause(outcome: number): void {
     const turn = ++this.turn;
     this.ports.clock.defer(() => {
@@ -213,6 +222,9 @@ export class IoatEngine implements FunctionModel {
   /** Draws the conclusion of the present step and starts the next. @returns its outcome */
   private finish(done: boolean): number {
     switch (this.step) {
+      case 'begin':
+        // A channel that goes on after a rest reads the last descriptor again: drivers append by writing its next address.
+        return this.done !== 0 ? this.start('last-descriptor') : this.fetch();
       case 'last-descriptor':
         return done ? this.fetch() : this.halt(CHANERR_NEXT_ADDRESS);
       case 'descriptor':

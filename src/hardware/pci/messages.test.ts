@@ -25,6 +25,24 @@ describe('a message', () => {
     expect([...peek(memory, 0x1_2344, 4)]).toEqual([0x0d, 0xf0, 0xfe, 0xca]);
   });
 
+  it.each([
+    [2, 0x4d3a],
+    [1, 0x4d39],
+    [0, 0x4d38],
+  ])('of MSI has the number of its vector, %i, in place of the low bits of the data', (vector, data) => {
+    const { fn, memory, clock } = functionRig(IOAT, { msi: 4 });
+    for (const [at, bytes, value] of [
+      [0x44, 4, 0x1_2344],
+      [0x4c, 2, 0x4d3b],
+      [0x42, 2, 0x0021],
+    ] as const) {
+      fn.writeConfig(at, bytes, value);
+    }
+    fn.sendMessage(vector);
+    clock.settle();
+    expect([...peek(memory, 0x1_2344, 4)]).toEqual([data & 0xff, data >>> 8, 0, 0]);
+  });
+
   it('is refused with its address, and then lost', () => {
     const { fn, iommu, interrupts, clock } = armed();
     for (const frame of [...iommu.mapping.keys()]) if (frame > 0xff) iommu.mapping.delete(frame);

@@ -40,12 +40,12 @@ describe('configuration space', () => {
   it('chains PM, Express and MSI-X, and ATS, PRI, PASID as described', () => {
     const { fn } = functionRig(IOAT, { ats: true, pri: true, pasidBits: 16 });
     expect([...capabilities(fn).keys()].sort((a, b) => a - b)).toEqual([0x01, 0x10, 0x11]);
-    expect([...extendedCapabilities(fn).keys()]).toEqual([0x01, 0x0f, 0x13, 0x1b]);
+    expect([...extendedCapabilities(fn).keys()]).toEqual([0x01, 0x0f, 0x13, 0x1b, 0x19]);
     const pasid = extendedCapabilities(fn).get(0x1b)!;
     expect((fn.readConfig(pasid + 4, 2) >>> 8) & 0x1f).toBe(16);
-    const plain = functionRig(DMA_PROBE).fn;
+    const plain = functionRig({ ...DMA_PROBE, identity: { ...DMA_PROBE.identity, msix: null } }).fn;
     expect([...capabilities(plain).keys()].sort((a, b) => a - b)).toEqual([0x01, 0x10]);
-    expect([...extendedCapabilities(plain).keys()]).toEqual([0x01]);
+    expect([...extendedCapabilities(plain).keys()]).toEqual([0x01, 0x19]);
   });
 
   it('ignores writes to identity and capability headers', () => {
@@ -54,6 +54,22 @@ describe('configuration space', () => {
     fn.writeConfig(0x80, 2, 0xffff);
     expect(fn.readConfig(0, 4)).toBe(0x2021_8086);
     expect(fn.readConfig(0x80, 1)).toBe(0x11);
+  });
+});
+
+describe('power management', () => {
+  it('discards states that the function does not have, and keeps the one it is in', () => {
+    const { fn } = functionRig(DMA_PROBE);
+    const control = capabilities(fn).get(0x01)! + 4;
+    const states = [1, 2, 3, 1, 2, 0].map((state) => {
+      fn.writeConfig(control, 2, state);
+      return fn.readConfig(control, 2);
+    });
+    expect(states).toEqual([8, 8, 11, 11, 11, 8]);
+    fn.writeConfig(control, 2, 3);
+    fn.reset();
+    fn.writeConfig(control, 2, 2);
+    expect(fn.readConfig(control, 2)).toBe(8);
   });
 });
 

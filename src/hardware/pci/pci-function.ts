@@ -28,6 +28,7 @@ import {
   MSIX_CONTROL_MASK_ALL,
   PASID_CONTROL_ENABLE,
   PMCSR_POWER_STATE,
+  POWER_D3HOT,
   PRI_CONTROL_ENABLE,
   PRI_CONTROL_RESET,
   PRI_STATUS_FAILURE,
@@ -83,6 +84,8 @@ export class PciFunction implements MmioDevice, FunctionPorts {
   private readonly model: FunctionModel;
   private readonly effect: (name: string) => void;
   private pinAsserted: boolean;
+  /** D0 or D3hot: there are no others. */
+  private powerState: number;
   /** Counts resets: what was on its way before one does not arrive. */
   private resets: number;
 
@@ -92,7 +95,8 @@ export class PciFunction implements MmioDevice, FunctionPorts {
     this.kind = kind;
     this.stream = stream;
     const { ats, pri, pasidBits, msi = 0, multifunction = false, acs = false } = options;
-    this.features = { ats, pri, pasidBits, msi, multifunction, acs };
+    const endsLink = (options.requester & 7) === 0;
+    this.features = { ats, pri, pasidBits, msi, multifunction, acs, endsLink };
     this.clock = clock;
     this.disks = options.disks ?? [];
     this.config = new RegisterFile(CONFIG_BYTES, configRegisters(kind.identity, this.features));
@@ -104,6 +108,7 @@ export class PciFunction implements MmioDevice, FunctionPorts {
     this.messages = new Messages(this.dma, () => (this.allMasked ? null : this.enabledTable));
     this.interruptTarget = null;
     this.pinAsserted = false;
+    this.powerState = 0;
     this.resets = 0;
     this.effect = (register) => this.configWritten(register);
     this.model = kind.create(this);
@@ -181,7 +186,10 @@ export class PciFunction implements MmioDevice, FunctionPorts {
     this.messages.sendPending();
   }
 
-  /** Function level reset (PCIe 5.0, 6.6.2): registers, caches and the model are as at power-on. BAR0 has no address. */
+  /**
+   * Function level reset (PCIe 5.0, 6.6.2): registers, caches and the model are as at power-on, but for sticky bits.
+   * BAR0 has no address.
+   */
   reset(): void {
     this.resets++;
     this.dma.reset();
@@ -189,6 +197,7 @@ export class PciFunction implements MmioDevice, FunctionPorts {
     this.msix?.reset();
     this.atc.clear();
     this.pinAsserted = false;
+    this.powerState = 0;
     this.refreshPort();
     this.model.reset();
   }
@@ -239,11 +248,20 @@ export class PciFunction implements MmioDevice, FunctionPorts {
   }
 
   private configWritten(register: string): void {
+    if (register === 'PMCSR') this.changePower();
     if (PORT_REGISTERS.has(register)) this.refreshPort();
     if (register === 'COMMAND') this.drivePin();
     if (register === 'PRI_CONTROL') this.pages.controlWritten();
     if (MESSAGE_REGISTERS.has(register)) this.messages.sendPending();
     if (register === 'DEVCTL' && this.config.get('DEVCTL') & DEVCTL_FLR) this.reset();
+  }
+
+  /** A state that the function does not have is discarded, and the write ends as usual (PCI PM 1.2, 3.2.4). */
+  private changePower(): void {
+    const control = this.config.get('PMCSR');
+    const state = control & PMCSR_POWER_STATE;
+    if (state === 0 || state === POWER_D3HOT) this.powerState = state;
+    else this.config.set('PMCSR', (control & ~PMCSR_POWER_STATE) | this.powerState);
   }
 
   private refreshPort(): void {

@@ -9,6 +9,14 @@ export type WriteEffect = (name: string) => void;
 
 const NONE = 0xffff;
 
+/** A register that only the device itself can change. */
+export const fixed = (name: string, offset: number, bytes: 1 | 2 | 4, value: number): Register => ({
+  name,
+  offset,
+  bytes,
+  reset: BigInt(value >>> 0),
+});
+
 export class RegisterFile {
   readonly bytes: Uint8Array;
   private readonly registers: readonly Register[];
@@ -17,6 +25,7 @@ export class RegisterFile {
   private readonly resetBytes: Uint8Array;
   private readonly writable: Uint8Array;
   private readonly clearing: Uint8Array;
+  private readonly sticky: Uint8Array;
   private readonly view: DataView;
 
   /** @param size bytes of the block; bytes of no register read as zero and ignore writes */
@@ -27,14 +36,17 @@ export class RegisterFile {
     this.resetBytes = new Uint8Array(size);
     this.writable = new Uint8Array(size);
     this.clearing = new Uint8Array(size);
+    this.sticky = new Uint8Array(size);
     this.bytes = new Uint8Array(size);
     this.view = new DataView(this.bytes.buffer);
     for (const [index, register] of registers.entries()) this.place(index, register);
-    this.reset();
+    this.bytes.set(this.resetBytes);
   }
 
+  /** All but sticky bits. */
   reset(): void {
-    this.bytes.set(this.resetBytes);
+    const { bytes, resetBytes, sticky } = this;
+    for (let i = 0; i < bytes.length; i++) bytes[i] = (bytes[i]! & sticky[i]!) | (resetBytes[i]! & ~sticky[i]!);
   }
 
   has(name: string): boolean {
@@ -112,7 +124,7 @@ export class RegisterFile {
   }
 
   private place(index: number, register: Register): void {
-    const { name, offset, bytes, reset = 0n, writable = 0n, writeOneToClear = 0n } = register;
+    const { name, offset, bytes, reset = 0n, writable = 0n, writeOneToClear = 0n, sticky = 0n } = register;
     if (offset + bytes > this.bytes.length) throw new Error(`register ${name} lies outside its block`);
     for (let i = 0; i < bytes; i++) {
       if (this.owner[offset + i] !== NONE) throw new Error(`register ${name} overlaps another one`);
@@ -121,6 +133,7 @@ export class RegisterFile {
       this.resetBytes[offset + i] = Number((reset >> shift) & 0xffn);
       this.writable[offset + i] = Number((writable >> shift) & 0xffn);
       this.clearing[offset + i] = Number((writeOneToClear >> shift) & 0xffn);
+      this.sticky[offset + i] = Number((sticky >> shift) & 0xffn);
     }
   }
 }

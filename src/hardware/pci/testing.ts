@@ -113,7 +113,11 @@ export interface FunctionRig {
 /** 16 MiB of RAM from frame 0, IOVA frames 0..255 mapped to frames 0..255, memory decode and bus mastering on. */
 export function functionRig(
   kind: FunctionKind,
-  features: Partial<FunctionFeatures> & { readonly canStall?: boolean; readonly disks?: readonly Disk[] } = {},
+  features: Partial<FunctionFeatures> & {
+    readonly canStall?: boolean;
+    readonly disks?: readonly Disk[];
+    readonly requester?: number;
+  } = {},
   traced = false,
 ): FunctionRig {
   const memory = new PhysicalMemory();
@@ -123,8 +127,8 @@ export function functionRig(
   const clock = new Clock();
   const events: TraceEvent[] = [];
   const tracer: Tracer = traced ? { on: true, emit: (event) => events.push(event) } : SILENT;
-  const options = { ats: false, pri: false, pasidBits: 0, ...features };
-  const place = { name: '0000:01:00.0', iommu, stream: 0x100, requester: 0x100, memory, clock };
+  const options = { ats: false, pri: false, pasidBits: 0, requester: 0x100, ...features };
+  const place = { name: '0000:01:00.0', iommu, stream: 0x100, memory, clock };
   const fn = new PciFunction({ ...options, ...place, kind, tracer });
   const interrupts: number[] = [];
   fn.interruptTarget = { pin: () => interrupts.push(-1) };

@@ -26,7 +26,8 @@ async function withMappedBar(path: string) {
   });
   const map = (vaddr: bigint, size: bigint, iova = IOVA) =>
     program.err(container, type1.VFIO_IOMMU_MAP_DMA, type1.Type1DmaMap, { argsz: 32, flags: 3, vaddr, iova, size });
-  return { machine, program, device, mapping, at, map };
+  const mapRam = (iova: bigint, bytes: number) => map(program.base, BigInt(bytes), iova);
+  return { machine, program, device, mapping, at, map, mapRam };
 }
 
 describe('registers that a program has mapped', () => {
@@ -53,5 +54,26 @@ describe('registers that a program has mapped', () => {
   it('cannot be mapped through /dev/iommu', async () => {
     const { at, map } = await withMappedBar('/dev/iommu');
     expect(await map(at, 0x4000n)).toBe('EFAULT');
+  });
+
+  it('are written by DMA when the access is over: a device that starts itself again and again stops nobody', async () => {
+    const { machine, program, device, at, map, mapRam } = await withMappedBar('/dev/vfio/vfio');
+    expect([await map(at, 0x4000n), await mapRam(0n, 0x4000)]).toEqual(['', '']);
+    // Ends its chain by naming it again, and then has it begin: the doorbell lies before the address, so by way of two pages.
+    const [chain, payload, twice] = [0x1000, 0x2000, IOVA + 0x8000n];
+    expect([await map(at, 0x1000n, twice), await map(at, 0x1000n, twice + 0x1000n)]).toEqual(['', '']);
+    const view = new DataView(program.memory.bytes.buffer);
+    view.setBigUint64(payload, BigInt(chain), true);
+    view.setUint16(payload + 0xff6, 1, true);
+    view.setUint32(chain, 0xff8, true);
+    view.setBigUint64(chain + 8, BigInt(payload), true);
+    view.setBigUint64(chain + 16, twice + 0x90n, true);
+    view.setBigUint64(chain + 24, BigInt(chain), true);
+    program.pwrite(device, (7n << 40n) + 4n, Uint8Array.of(6, 0));
+    program.pwrite(device, 0x90n, new Uint8Array(BigUint64Array.of(BigInt(chain)).buffer));
+    program.file(device).write(program.process, program.put(Uint8Array.of(1, 0)), 2, 0x86n);
+    for (let call = 0; call < 10; call++) expect(machine.settle(100)).toBe(false);
+    program.file(device).write(program.process, program.put(Uint8Array.of(2, 0)), 2, (7n << 40n) + 4n);
+    expect(machine.settle(1000)).toBe(true);
   });
 });

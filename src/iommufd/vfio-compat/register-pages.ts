@@ -1,6 +1,7 @@
 /**
  * Registers of a device that the program has mapped, mapped for DMA of a device in turn: what VFIO's own container allows
- * and iommufd does not. The IOMMU leads to them as to memory, whatever becomes of the program's mapping.
+ * and iommufd does not. The IOMMU leads to them as to memory, whatever becomes of the program's mapping. To a BAR by its
+ * physical address: only there are writes posted, so that devices that write into one another do not call one another.
  */
 import { Errno } from '../../abi/errno.ts';
 import { type MemoryRun, ownPages, type PageSource } from '../../memory/process-memory.ts';
@@ -12,10 +13,12 @@ import { type Piece, pieceOf } from '../pages.ts';
 const known = new WeakMap<MappedRegisters, RegisterPages>();
 
 class RegisterPages implements PageSource {
+  readonly firstFrame?: number;
   private readonly registers: MappedRegisters;
 
   constructor(registers: MappedRegisters) {
     this.registers = registers;
+    if (registers.frame !== undefined) this.firstFrame = registers.frame;
   }
 
   get name(): string {

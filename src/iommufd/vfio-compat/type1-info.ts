@@ -8,7 +8,7 @@ import type { Span } from '../spans.ts';
 import { max } from '../u64.ts';
 import { readUser, writeUser } from '../user-memory.ts';
 import { compatIoas } from './compat-ioas.ts';
-import { iovaLimits } from './contained-devices.ts';
+import { commonPageSizes } from './contained-groups.ts';
 
 const OLDEST_SIZE = vfio.Type1Info.end('iovaPgsizes');
 /** Of `next` in the header of a capability. */
@@ -20,8 +20,7 @@ export function getInfo(context: IommufdContext, memory: ProcessMemory, address:
   const room = info.argsz;
   if (room < OLDEST_SIZE) throw fail('EINVAL', `argsz ${room} is less than ${OLDEST_SIZE}`);
   const { table } = compatIoas(context);
-  const { pageSizes, usable } = iovaLimits(table, context.isContainer ? context.containedDevices : []);
-  const capabilities = [dmaAvailable(), iovaRanges(usable)];
+  const capabilities = [dmaAvailable(), iovaRanges(table.usableRanges())];
 
   // Only capabilities that fit are written; argsz then tells what all of them need.
   let offset = vfio.Type1Info.size;
@@ -34,7 +33,7 @@ export function getInfo(context: IommufdContext, memory: ProcessMemory, address:
   }
   info.argsz = offset;
   info.flags = vfio.VFIO_IOMMU_INFO_PGSIZES | vfio.VFIO_IOMMU_INFO_CAPS;
-  info.iovaPgsizes = pageSizesFor(pageSizes, table.alignment);
+  info.iovaPgsizes = pageSizesFor(commonPageSizes(context), table.alignment);
   info.capOffset = room >= offset ? vfio.Type1Info.size : 0;
   writeUser(memory, address, info.bytes.subarray(0, Math.min(room, vfio.Type1Info.size)));
   return 0;

@@ -1,6 +1,7 @@
 /**
  * Asynchronous events (NVMe 1.4, 5.2): requests that the host leaves here, completed as something happens. After an event
- * of one type there is no other of that type until the host has read the log page that belongs to it.
+ * of one type there is no other of that type until the host has read the log page that belongs to it. Reading it clears
+ * an event that still waits for a request, too: never does more than one of a type.
  */
 import { type Command, IN_PROGRESS } from './command.ts';
 import { ASYNC_EVENT_REQUESTS } from './limits.ts';
@@ -62,5 +63,6 @@ export class AsyncEvents {
 
   logRead(page: number): void {
     for (const type of this.silent) if (LOG_OF[type] === page) this.silent.delete(type);
+    this.waiting = this.waiting.filter((event) => event >>> 16 !== page);
   }
 }

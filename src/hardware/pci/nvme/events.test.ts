@@ -42,6 +42,20 @@ describe('an asynchronous event', () => {
     expect(driver.run(0, EVENT_REQUEST)).toMatchObject({ status: 0, result: INVALID_DOORBELL });
   });
 
+  it('that waits for a request is cleared by reading its log page: however often that is repeated, one waits at most', () => {
+    const { driver, host } = startedRig();
+    for (let i = 0; i < 3; i++) {
+      host.write32(WRONG_DOORBELL, 1);
+      driver.log(1, 64);
+    }
+    host.write32(WRONG_DOORBELL, 1);
+    expect(driver.run(0, EVENT_REQUEST)).toMatchObject({ status: 0, result: INVALID_DOORBELL });
+    driver.log(1, 64);
+    request(driver);
+    host.settle();
+    expect(driver.take(0)).toBeNull();
+  });
+
   it('is the only one of its type until its log page is read, unless that is to be retained', () => {
     const { driver, host } = startedRig();
     host.write32(WRONG_DOORBELL, 1);

@@ -38,6 +38,7 @@ export const EXT_CAP_AER = 0x01;
 export const EXT_CAP_ACS = 0x0d;
 export const EXT_CAP_ATS = 0x0f;
 export const EXT_CAP_PRI = 0x13;
+export const EXT_CAP_SECONDARY_EXPRESS = 0x19;
 export const EXT_CAP_PASID = 0x1b;
 
 /** Power management: PMC at +2, PMCSR at +4. */
@@ -46,11 +47,13 @@ export const PMCSR_POWER_STATE = 0x3;
 export const PMCSR_NO_SOFT_RESET = 0x8;
 export const POWER_D3HOT = 3;
 
-/** Express: capabilities at +2, DEVCAP +4, DEVCTL +8, DEVSTA +10, LNKCAP +12, LNKCTL +16, LNKSTA +18, DEVCAP2 +36, DEVCTL2 +40. */
+/** Express: capabilities at +2, DEVCAP +4, DEVCTL +8, DEVSTA +10, LNKCAP +12, LNKCTL +16, LNKSTA +18, DEVCAP2 +36, DEVCTL2 +40, LNKCAP2 +44, LNKCTL2 +48. */
 export const EXPRESS_BYTES = 0x3c;
 /** Device/port type, flags [7:4]. */
 export const EXPRESS_ROOT_PORT = 0x4;
 export const DEVCAP_FLR = 1 << 28;
+/** DEVCAP2: the extended format of TLPs, and end-to-end prefixes, of which there is one at most (23:22): the PASID. */
+export const DEVCAP2_ONE_PREFIX = 0x0070_0000;
 export const DEVCTL_PAYLOAD = 0x00e0;
 export const DEVCTL_PHANTOM = 0x0200;
 export const DEVCTL_READRQ = 0x7000;

@@ -1,7 +1,8 @@
 /**
- * A device of this project: single DMA reads and writes on command, with any PASID. Registers of BAR0; facts only.
+ * A device of this project: single DMA reads and writes, and interrupts, on command. Registers of BAR0; facts only.
  * Write IOVA, PASID, LENGTH (and DATA for a write), then COMMAND; STATUS tells at once how it ended, or that it waits:
- * for the end of a stall, or for the answer to a page request. Until then COMMAND takes nothing.
+ * for the end of a stall, or for the answer to a page request. Until then COMMAND takes nothing. Writing N to INTERRUPT
+ * sends the message of vector N at once; with fewer vectors enabled, of N modulo their number; with none, nothing.
  */
 import type { Register } from './register.ts';
 
@@ -14,6 +15,8 @@ export const PROBE_BLOCK_BYTES = DATA_AT + DATA_BYTES;
 
 export const PASID_VALID = 0x8000_0000;
 export const PASID_VALUE = 0x000f_ffff;
+
+export const PROBE_VECTORS = 8;
 
 export const COMMAND_READ = 1;
 export const COMMAND_WRITE = 2;
@@ -33,4 +36,5 @@ export const PROBE_REGISTERS: readonly Register[] = [
   { name: 'LENGTH', offset: 0x14, bytes: 4, writable: 0xffff_ffffn },
   { name: 'COMMAND', offset: 0x18, bytes: 4, writable: 0xffff_ffffn },
   { name: 'STATUS', offset: 0x1c, bytes: 4, reset: BigInt(STATUS_IDLE) },
+  { name: 'INTERRUPT', offset: 0x20, bytes: 4, writable: 0xffff_ffffn },
 ];

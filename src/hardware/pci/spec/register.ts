@@ -8,4 +8,6 @@ export interface Register {
   readonly writable?: bigint;
   /** Bits that a 1 clears. */
   readonly writeOneToClear?: bigint;
+  /** Bits that a reset leaves as they are. */
+  readonly sticky?: bigint;
 }
