@@ -13,6 +13,17 @@ export function mayFail(what: string): void {
   if (counting) counting.pass(what);
 }
 
+/** Runs what undoes a call, for which kernels have all that it needs: none of its allocations fails, or is counted. */
+export function undoing(call: () => void): void {
+  const outer = counting;
+  counting = null;
+  try {
+    call();
+  } finally {
+    counting = outer;
+  }
+}
+
 export class FailurePoints {
   private left: number;
   private reached: string | null;

@@ -1,3 +1,5 @@
+import { undoing } from '../drivers/failure-points.ts';
+
 /** Applies `act` to every item in order. When one throws, `undo` takes back those before it, last first. */
 export function allOrNothing<T>(items: Iterable<T>, act: (item: T) => void, undo: (item: T) => void): void {
   const done: T[] = [];
@@ -7,7 +9,9 @@ export function allOrNothing<T>(items: Iterable<T>, act: (item: T) => void, undo
       done.push(item);
     }
   } catch (error) {
-    for (const item of done.reverse()) undo(item);
+    undoing(() => {
+      for (const item of done.reverse()) undo(item);
+    });
     throw error;
   }
 }

@@ -1,7 +1,18 @@
 /** The rules of attaching: which domain an IOAS gives, what a new one needs, what reservations and PASIDs forbid. */
 import type { ErrnoName } from '../../src/abi/errno.ts';
 import { alignmentOf, outside, pagesOf, realign, reservable } from './mapping-rules.ts';
-import { type Device, type Hwpt, type Ioas, PAGE, type Paging, pagingOf, type Span, type Thing } from './model.ts';
+import {
+  type Device,
+  type Hwpt,
+  type Ioas,
+  PAGE,
+  type Paging,
+  pagingOf,
+  type Span,
+  type Thing,
+  type Traits,
+  type VirtualId,
+} from './model.ts';
 import type { World } from './world.ts';
 
 /** Geometry of a paging domain. */
@@ -33,11 +44,35 @@ export const reserveFor = (ioas: Ioas, owner: object, spans: readonly Span[]): v
   ioas.reserved.push(...spans.map((span) => ({ ...span, owner })));
 };
 
-/** What attaching to one HWPT is answered, reservations aside. */
+/** One of the devices that are attached together: bound or not. */
+interface Member extends Traits {
+  readonly iommu: number;
+  readonly virtual: VirtualId | null;
+}
+
+function membersOf(world: World, device: Device): readonly Member[] {
+  const { members } = device.group;
+  if (members.length === 0) return [device];
+  return members.map((index) => {
+    const virtual = world.boundAs(index)?.virtual ?? null;
+    return { ...world.traitsOf(index), iommu: world.iommuOf(index), virtual };
+  });
+}
+
+/** What attaching the group of `device` to one HWPT is answered, reservations aside. */
 function suits(world: World, device: Device, hwpt: Hwpt, pasid: number): ErrnoName | '' {
-  const besides = [...device.attached].filter(([other]) => (other === 0) !== (pasid === 0)).map(([, other]) => other);
+  const { attachments } = device.group;
+  const besides = [...attachments].filter(([other]) => (other === 0) !== (pasid === 0)).map(([, other]) => other.hwpt);
   const compatible = hwpt.pasid && (pasid === 0 || besides.every((other) => other.pasid));
   if ((pasid !== 0 || besides.length) && !compatible) return 'EINVAL';
+  for (const member of membersOf(world, device)) {
+    const refused = takes(world, member, hwpt, pasid);
+    if (refused) return refused;
+  }
+  return '';
+}
+
+function takes(world: World, device: Member, hwpt: Hwpt, pasid: number): ErrnoName | '' {
   const { behaviour } = world.machine.dialect;
   const faultsNeedRequests = !world.isMock && behaviour.smmuv3FaultsNeedRequests;
   if (faultsNeedRequests && hwpt.fault && !device.asksBy) return 'EINVAL';
@@ -61,14 +96,17 @@ export interface Attaching {
 export function attaching(world: World, device: Device, pt: Thing | null, pasid: number, replace: boolean): Attaching {
   const refuse = (expected: ErrnoName): Attaching => ({ expected, hwpt: null });
   if (!pt) return refuse('ENOENT');
-  const old = device.attached.get(pasid);
+  const present = device.group.attachments.get(pasid);
+  const isAttached = present?.devices.has(device) ?? false;
   const one = (hwpt: Hwpt): ErrnoName | '' => {
-    if (replace && !old) return 'EINVAL';
-    if (replace && hwpt === old) return '';
-    if (!replace && old) return 'EBUSY';
+    if (replace !== isAttached) return replace ? 'EINVAL' : 'EBUSY';
+    if (replace && hwpt === present!.hwpt) return '';
+    // Where the group is attached already, another of its devices can only join.
+    if (!replace && present && hwpt !== present.hwpt) return 'EINVAL';
     const { ioas } = pagingOf(hwpt);
-    const moves = pasid === 0 && !(old && pagingOf(old).ioas === ioas);
-    return (moves && reservable(ioas, device.reserves)) || suits(world, device, hwpt, pasid);
+    const moves = pasid === 0 && !(replace && pagingOf(present!.hwpt).ioas === ioas);
+    const refused = moves && reservable(ioas, device.reserves);
+    return refused || (!replace && present ? '' : suits(world, device, hwpt, pasid));
   };
   if (pt.kind === 'hwpt-paging' || pt.kind === 'hwpt-nested') return { expected: one(pt), hwpt: pt };
   if (pt.kind !== 'ioas') return refuse('EINVAL');
@@ -85,8 +123,8 @@ export function attaching(world: World, device: Device, pt: Thing | null, pasid:
 
 /** The model after it. @returns the HWPT */
 export function attached(world: World, device: Device, pt: Thing, pasid: number, { hwpt }: Attaching): Hwpt {
-  const { context } = device;
-  const old = device.attached.get(pasid);
+  const { context, group } = device;
+  const present = group.attachments.get(pasid);
   let next = hwpt;
   if (!next) {
     const geometry = geometryOf(world);
@@ -102,19 +140,31 @@ export function attached(world: World, device: Device, pt: Thing, pasid: number,
       fault: null,
       auto: true,
       dirtied: new Set(),
+      unsure: new Set(),
       tracking: false,
       ...geometry,
     };
     reserveFor(ioas, made, outside(geometry.aperture));
     next = context.add(made);
   }
-  if (old === next) return next;
-  device.attached.set(pasid, next);
   const { ioas } = pagingOf(next);
-  if (pasid === 0 && !(old && pagingOf(old).ioas === ioas)) {
-    if (old) world.unreserve(device, old);
-    reserveFor(ioas, device, device.reserves);
+  if (!present?.devices.has(device)) {
+    if (present) present.devices.add(device);
+    else group.attachments.set(pasid, { hwpt: next, devices: new Set([device]), spokesman: device });
+    if (pasid === 0) reserveFor(ioas, device, device.reserves);
+    return next;
   }
-  if (old) world.leave(device, old, pasid);
+  const old = present.hwpt;
+  if (old === next) return next;
+  if (pasid === 0 && pagingOf(old).ioas !== ioas) {
+    for (const each of present.devices) {
+      world.unreserve(each, old);
+      reserveFor(ioas, each, each.reserves);
+    }
+  }
+  world.abandon(present);
+  present.hwpt = next;
+  present.spokesman = device;
+  world.put(old);
   return next;
 }

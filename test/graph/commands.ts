@@ -3,6 +3,7 @@ import * as access from './access-commands.ts';
 import type { Command } from './command.ts';
 import * as dirty from './dirty-commands.ts';
 import * as dma from './dma-commands.ts';
+import * as exports from './export-commands.ts';
 import * as fault from './fault-commands.ts';
 import * as group from './group-commands.ts';
 import * as guest from './guest-commands.ts';
@@ -18,7 +19,7 @@ const { tableOf: _tableOf, ...mockCommands } = mock;
 const { IOVAS: _iovas, mapPlan: _mapPlan, payerOf: _payerOf, userPiece: _userPiece, ...ioasCommands } = ioas;
 const { checkReported: _checkReported, isWhole: _isWhole, ...dirtyCommands } = dirty;
 const { checkMoved: _checkMoved, ...dmaCommands } = dma;
-const { deviceOf: _deviceOf, enable: _enable, ...vfioCommands } = vfio;
+const { deviceOf: _deviceOf, enable: _enable, SOFTWARE_MSI: _softwareMsi, ...vfioCommands } = vfio;
 const { firstRefusal: _firstRefusal, ...viommuCommands } = viommu;
 
 export const COMMANDS: Readonly<Record<string, Command>> = {
@@ -30,6 +31,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   ...group,
   ...guest,
   ...dmaCommands,
+  ...exports,
   ...viommuCommands,
   ...access,
   ...fault,
@@ -42,7 +44,7 @@ const OFTEN: Readonly<Record<string, number>> = {
   filesOnly: 0,
   ioasAlloc: 4,
   ioasMap: 8,
-  ioasMapFile: 3,
+  ioasMapFile: 5,
   ioasCopy: 3,
   ioasUnmap: 4,
   hwptAllocPaging: 4,
@@ -73,9 +75,12 @@ const OFTEN: Readonly<Record<string, number>> = {
   setDirtyTracking: 2,
   getDirtyBitmap: 4,
   mockDirty: 4,
-  dma: 10,
+  dma: 14,
   vfioPasidAttach: 5,
   vfioPasidDetach: 2,
+  exportBar: 2,
+  setPower: 2,
+  lowPower: 2,
   guestMap: 2,
   guestChange: 4,
   groupOpen: 2,

@@ -3,9 +3,10 @@ import type { ErrnoName } from '../../src/abi/errno.ts';
 import * as uapi from '../../src/abi/iommufd.ts';
 import * as test from '../../src/abi/iommufd-test.ts';
 import { type Command, caller, hex } from './command.ts';
-import { lengthOf, pagesIn } from './mapping-rules.ts';
-import { type Area, PAGE, type Paging } from './model.ts';
+import { lengthOf, max, min, overlap, pagesIn } from './mapping-rules.ts';
+import { type Area, PAGE, type Paging, type Span } from './model.ts';
 import type { Picker } from './picker.ts';
+import { dirty } from './reach.ts';
 import type { World } from './world.ts';
 
 const BLOCK = 2n ** 21n;
@@ -22,25 +23,39 @@ function mayShare({ start, last }: Area, a: bigint, b: bigint, isMock: boolean):
 }
 
 /**
- * Which pages of the area are reported, against those that were written: all of these, and beside them only what has a
- * leaf in common with one. The mock table leaves the second MiB of a leaf of two out, as the kernel's does.
+ * Which pages of the area are reported of [start, last], against those that were written: all of these, and beside them
+ * only what has a leaf in common with one. The mock table leaves the second MiB of a leaf of two out, as the kernel's does.
  */
 export function checkReported(
   world: World,
-  { dirtied, ioas }: Paging,
+  { dirtied, unsure, ioas }: Paging,
   area: Area,
   reported: ReadonlySet<bigint>,
+  { start, last }: Span,
 ): void {
-  const { start } = area;
-  const written = [...dirtied].filter((page) => page >= start && page <= area.last);
+  const written = [...dirtied, ...unsure].filter((page) => page >= area.start && page <= area.last);
   const isLeftOut = (page: bigint): boolean => world.isMock && lengthOf(area) >= BLOCK && page % BLOCK >= BLOCK / 2n;
-  for (const page of written) {
-    if (!reported.has(page) && !isLeftOut(page)) throw new Error(`${hex(page)} was written and is not reported`);
+  for (const page of dirtied) {
+    if (page < start || page > last || reported.has(page) || isLeftOut(page)) continue;
+    throw new Error(`${hex(page)} was written and is not reported`);
   }
   for (const page of reported) {
-    if (dirtied.has(page)) continue;
+    if (page < start || page > last) throw new Error(`${hex(page)} is reported and was not asked for`);
+    if (dirtied.has(page) || unsure.has(page)) continue;
     const explained = ioas.huge && written.some((other) => mayShare(area, page, other, world.isMock));
     if (!explained) throw new Error(`${hex(page)} is reported and was not written`);
+  }
+}
+
+/** The model after the bitmap of [start, last] of the area was read and cleared: leaves that it cuts may be all clean. */
+function cleaned(world: World, { dirtied, unsure, ioas }: Paging, area: Area, { start, last }: Span): void {
+  for (const page of [...dirtied, ...unsure]) {
+    if (page < area.start || page > area.last) continue;
+    const nearest = page < start ? start : page > last ? last - (last % PAGE) : page;
+    if (nearest !== page && !(ioas.huge && mayShare(area, page, nearest, world.isMock))) continue;
+    dirtied.delete(page);
+    if (nearest !== page) unsure.add(page);
+    else unsure.delete(page);
   }
 }
 
@@ -58,9 +73,16 @@ export const setDirtyTracking: Command = (world, pick) => {
   if (!found) return null;
   const { context, process, hwpt } = found;
   const flags = pick.oneIn(4) ? 0 : 1;
+  const { dirtied, unsure, ioas } = hwpt;
+  // What was written before counts for nothing. An SMMU's table is read only as far as it goes.
+  const hole = world.isMock ? undefined : ioas.areas.find(({ memory }) => memory.revoked);
+  const clean = (): void => {
+    if (!flags || !hwpt.dirty) return;
+    for (const pages of [dirtied, unsure]) for (const page of pages) if (!hole || page < hole.start) pages.delete(page);
+  };
   return {
     text: `HWPT_SET_DIRTY_TRACKING ${flags} of HWPT ${hwpt.id}`,
-    expected: hwpt.dirty ? '' : 'EOPNOTSUPP',
+    expected: !hwpt.dirty ? 'EOPNOTSUPP' : flags && hole ? 'EINVAL' : '',
     undone: true,
     call: async () => {
       const { IOMMU_HWPT_SET_DIRTY_TRACKING: number, HwptSetDirtyTracking: layout } = uapi;
@@ -68,8 +90,9 @@ export const setDirtyTracking: Command = (world, pick) => {
     },
     apply: () => {
       hwpt.tracking = flags === 1;
-      if (flags) hwpt.dirtied.clear();
+      clean();
     },
+    refused: clean,
   };
 };
 
@@ -87,34 +110,52 @@ export const getDirtyBitmap: Command = (world, pick) => {
   const keep = pick.oneIn(3);
   const runs = hwpt.ioas.areas.filter(isWhole).map((area) => runFrom(hwpt, area));
   const long = runs.filter(({ length }) => length > 1);
-  const run = (pick.oneIn(3) ? undefined : pick.of(long)) ?? runFrom(hwpt, found.area);
-  const pages = run.flatMap((each) => [...pagesIn(each)]);
+  const holed = long.filter((each) => each.some(({ memory }) => memory.revoked));
+  const run = pick.of(pick.from([holed, long, []])) ?? runFrom(hwpt, found.area);
+  const { start, pages } = cutOf(world, run, pick);
+  const last = start + BigInt(pages) * PAGE - 1n;
+  // An SMMU's table is read as far as it goes, and nobody is told.
+  const asked = run.filter((area) => overlap(area, { start, last }));
+  const hole = asked.findIndex(({ memory }) => !world.isMock && memory.revoked);
+  const visited = asked.slice(0, hole < 0 ? asked.length : hole);
+  const isCut = start !== run[0]!.start || last !== run.at(-1)!.last;
+  const within = (area: Area): Span => ({ start: max(area.start, start), last: min(area.last, last) });
   let bitmap: Uint8Array = new Uint8Array(0);
   return {
-    text: `HWPT_GET_DIRTY_BITMAP of HWPT ${hwpt.id} at ${hex(run[0]!.start)}${keep ? ', NO_CLEAR' : ''}`,
+    text: `HWPT_GET_DIRTY_BITMAP of HWPT ${hwpt.id}, ${pages} pages at ${hex(start)}${keep ? ', NO_CLEAR' : ''}`,
     expected: hwpt.dirty ? '' : 'EOPNOTSUPP',
-    counts: run.length > 1 ? ['bitmap of areas in a row'] : [],
+    counts: [...(run.length > 1 ? ['bitmap of areas in a row'] : []), ...(isCut ? ['bitmap of parts of areas'] : [])],
     undone: true,
     call: async () => {
       const { IOMMU_HWPT_GET_DIRTY_BITMAP: number, HwptGetDirtyBitmap: layout } = uapi;
-      const range = { iova: run[0]!.start, length: BigInt(pages.length) * PAGE, pageSize: PAGE };
+      const range = { iova: start, length: BigInt(pages) * PAGE, pageSize: PAGE };
       const flags = keep ? uapi.IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR : 0;
-      const data = process.put(new Uint8Array(Math.ceil(pages.length / 8)));
+      const data = process.put(new Uint8Array(Math.ceil(pages / 8)));
       const values = { hwptId: hwpt.id, flags, ...range, data };
       const { errno } = await world.ioctl(process, context.engine, number, layout, values);
-      bitmap = process.get(Math.ceil(pages.length / 8));
+      bitmap = process.get(Math.ceil(pages / 8));
       return errno;
     },
     apply: () => {
-      const reported = pages.filter((_, n) => bitmap[n >> 3]! & (1 << (n & 7)));
-      for (const each of run) {
-        const inside = reported.filter((page) => page >= each.start && page <= each.last);
-        checkReported(world, hwpt, each, new Set(inside));
+      const reported = [...pagesIn({ start, last })].filter((_, n) => bitmap[n >> 3]! & (1 << (n & 7)));
+      const beside = reported.find((page) => !visited.some((area) => page >= area.start && page <= area.last));
+      if (beside !== undefined) throw new Error(`${hex(beside)} is reported and not mapped`);
+      for (const area of visited) {
+        const inside = reported.filter((page) => page >= area.start && page <= area.last);
+        checkReported(world, hwpt, area, new Set(inside), within(area));
       }
-      if (!keep) for (const page of pages) hwpt.dirtied.delete(page);
+      if (!keep) for (const area of visited) cleaned(world, hwpt, area, within(area));
     },
   };
 };
+
+/** All of a row of areas, or a part that may cut leaves, or a page more than an SMMU has. */
+function cutOf(world: World, run: readonly Area[], pick: Picker): { start: bigint; pages: number } {
+  const all = Number((run.at(-1)!.last + 1n - run[0]!.start) / PAGE);
+  const front = pick.oneIn(3) ? pick.below(Math.min(all, 100)) : 0;
+  const back = pick.oneIn(3) ? pick.below(Math.min(all - front, 100)) - (world.isMock ? 0 : 1) : 0;
+  return { start: run[0]!.start + BigInt(front) * PAGE, pages: all - front - back };
+}
 
 /** Writes of a mock device. */
 export const mockDirty: Command = (world, pick) => {
@@ -139,7 +180,7 @@ export const mockDirty: Command = (world, pick) => {
     },
     apply: () => {
       if (area.memory.revoked) return;
-      for (const [n, page] of near.entries()) if (bits & (1 << n)) hwpt.dirtied.add(page);
+      for (const [n, page] of near.entries()) if (bits & (1 << n)) dirty(hwpt, page);
     },
   };
 };

@@ -2,12 +2,21 @@
 import { type Command, hex } from './command.ts';
 import { GUEST_IOVA, GUEST_LEAVES } from './guest-image.ts';
 import { IOVAS } from './ioas-commands.ts';
-import { type Device, type Hwpt, PAGE, pagingOf, type Transfer } from './model.ts';
+import { type Device, type Hwpt, PAGE, pagingOf, type Transfer, tablesOf } from './model.ts';
 import type { Picker } from './picker.ts';
-import { attachedTo, bytesAt, reach, wrote } from './reach.ts';
+import { attachedTo, attachmentOf, bytesAt, reach, wrote } from './reach.ts';
 
 /** Where in a page: far from the mark, and in tables of guests an entry that nothing uses. */
 const OFFSET = 0xff8n;
+/** Registers in a BAR that hold what is written to them, where a device has some: data of a probe, CHAINADDR. */
+const DATA: Readonly<Record<string, bigint>> = { 'dma-probe': 0x100n, ioat: 0x90n };
+
+/** Eight bytes in the page at `iova`. */
+function bytesIn(device: Device, substream: number | null, iova: bigint): bigint {
+  const { place } = reach(device, substream, iova, 'read');
+  const { bar } = place?.memory ?? {};
+  return iova + ((bar && bar.start + Number(place!.byte) === 0 && DATA[bar.fn.kind.name]) || OFFSET);
+}
 const NOBODYS_PASID = 5;
 
 /** Every write of the test is another one. */
@@ -28,7 +37,9 @@ function placeIn(hwpt: Hwpt | null, pick: Picker): bigint {
 export function checkMoved(transfer: Transfer): void {
   const { device, substream, iova, write, bytes } = transfer;
   const { place } = reach(device, substream, iova, write ? 'write' : 'read');
-  const there = place && bytesAt(place);
+  // Most of a BAR is nothing, which keeps nothing.
+  const keeps = place && !(place.memory.bar && write && iova % PAGE === OFFSET);
+  const there = keeps && bytesAt(place);
   if (there && String(there) !== String(bytes)) {
     throw new Error(`DMA at ${hex(iova)} moved ${bytes}, and ${there} is there`);
   }
@@ -37,21 +48,23 @@ export function checkMoved(transfer: Transfer): void {
 
 export const dma: Command = (world, pick) => {
   if (world.isMock) return null;
-  const devices = world.all('device').filter(({ attached }) => attached.size > 0);
-  const asking = devices.filter(({ attached }) => [...attached.values()].some(({ fault }) => fault));
-  const device = pick.oneIn(2) ? pick.of(asking) : pick.of(devices);
+  const devices = world.all('device').filter((device) => tablesOf(device).length > 0);
+  const asking = devices.filter((device) => tablesOf(device).some(({ fault }) => fault));
+  const guests = devices.filter((device) => behindGuest(attachedTo(device, null)) === 'of a guest');
+  const device = pick.of(pick.from([asking, devices, guests, asking]));
   const channel = device && world.idleChannel(device.index);
   if (!channel) return null;
   const substream = substreamOf(device, pick);
   const write = pick.below(2) === 1;
-  const iova = placeIn(attachedTo(device, substream), pick) + OFFSET;
+  const iova = bytesIn(device, substream, placeIn(attachedTo(device, substream), pick));
   const { outcome } = reach(device, substream, iova, write ? 'write' : 'read');
   if (outcome === 'unknown') return null;
-  const who = substream === null ? behindGuest(attachedTo(device, null)) : 'with a PASID';
+  const guest = behindGuest(attachedTo(device, substream));
+  const who = substream === null ? guest : `with a PASID ${guest}`;
   const bytes = new Uint8Array(8);
   const transfer: Transfer = { device, substream, iova, write, bytes, channel, tries: 1 };
   return {
-    text: `${write ? 'write' : 'read'} by vfio${device.index}, PASID ${substream}, at ${hex(iova)}: ${outcome}`,
+    text: `${write ? 'write' : 'read'} by vfio${device.index}, PASID ${substream}, at ${hex(iova)}, ${who}: ${outcome}`,
     expected: '',
     counts: [`DMA ${who} ${outcome}`],
     call: async () => {
@@ -63,9 +76,9 @@ export const dma: Command = (world, pick) => {
     apply: () => {
       if (outcome === 'done') checkMoved(transfer);
       if (outcome !== 'waiting') return;
-      const hwpt = attachedTo(device, substream)!;
+      const attachment = attachmentOf(device, substream)!;
       world.transfers.push(transfer);
-      hwpt.fault!.pending.push({ device, hwpt, pasid: substream ?? 0, transfer });
+      attachment.hwpt.fault!.pending.push({ attachment, transfer });
     },
   };
 };
@@ -73,8 +86,10 @@ export const dma: Command = (world, pick) => {
 const behindGuest = (hwpt: Hwpt | null): string =>
   hwpt?.kind === 'hwpt-nested' && hwpt.config === 'stage1' ? 'of a guest' : 'of a device';
 
-/** Mostly one that is attached. */
-function substreamOf({ attached }: Device, pick: Picker): number | null {
-  const used = [...attached.keys()].map((pasid) => pasid || null);
+/** Mostly one that is attached, or the guest's. */
+function substreamOf({ group }: Device, pick: Picker): number | null {
+  const used = [...group.attachments.keys()].map((pasid) => pasid || null);
+  const { hwpt } = group.attachments.get(0) ?? {};
+  if (hwpt?.kind === 'hwpt-nested' && hwpt.ssids) used.push(1, 1, 1);
   return pick.oneIn(8) ? pick.from([null, 0, NOBODYS_PASID]) : pick.from(used);
 }

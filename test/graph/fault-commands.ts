@@ -4,7 +4,7 @@ import * as test from '../../src/abi/iommufd-test.ts';
 import { type Command, caller, hex } from './command.ts';
 import { checkMoved } from './dma-commands.ts';
 import { mapPlan, userPiece } from './ioas-commands.ts';
-import { type FaultQueue, PAGE, pagingOf, type Request, type Transfer } from './model.ts';
+import { type FaultQueue, PAGE, pagingOf, type Request, type Transfer, tablesOf } from './model.ts';
 import { attachedTo, reach } from './reach.ts';
 import type { World } from './world.ts';
 
@@ -37,15 +37,14 @@ export const faultQueueAlloc: Command = (world, pick) => {
 export const triggerIopf: Command = (world, pick) => {
   const by = caller(world, pick);
   const devices = by?.context.all('device') ?? [];
-  const faulting = devices.filter(({ attached }) => [...attached.values()].some(({ fault }) => fault));
+  const faulting = devices.filter((device) => tablesOf(device).some(({ fault }) => fault));
   const device = pick.of(pick.oneIn(4) ? devices : faulting);
   if (!by || !device || !world.isMock) return null;
   const { context, process } = by;
   const pasid = pick.from([0, 1, 2]);
-  const alone = device.attached.get(0);
-  const at = device.attached.has(pasid) ? pasid : 0;
-  const hwpt =
-    pasid && !device.attached.has(pasid) && alone?.kind !== 'hwpt-nested' ? undefined : device.attached.get(at);
+  const { attachments } = device.group;
+  const alone = attachments.get(0);
+  const attachment = pasid ? (attachments.get(pasid) ?? (alone?.hwpt.kind === 'hwpt-nested' ? alone : null)) : alone;
   return {
     text: `TRIGGER_IOPF of device ${device.id}, PASID ${pasid}`,
     expected: '',
@@ -53,7 +52,7 @@ export const triggerIopf: Command = (world, pick) => {
       const { IOMMU_TEST_OP_TRIGGER_IOPF: op, TestTriggerIopf: layout } = test;
       return (await world.test(process, context, op, 0, layout, { devId: device.id, pasid, grpid: 1, perm: 1 })).errno;
     },
-    apply: () => void hwpt?.fault?.pending.push({ device, hwpt, pasid: at, transfer: null }),
+    apply: () => void attachment?.hwpt.fault?.pending.push({ attachment, transfer: null }),
   };
 };
 
@@ -83,7 +82,8 @@ export const faultRead: Command = (world, pick) => {
         let cookie = 1;
         while (queue.delivered.has(cookie)) cookie++;
         queue.delivered.set(cookie, request);
-        if (record.cookie !== cookie || record.devId !== request.device.id) throw new Error(`record ${record.bytes}`);
+        if (record.cookie !== cookie || record.devId !== request.attachment.spokesman.id)
+          throw new Error(`record ${record.bytes}`);
         if (request.transfer) checkRecord(record, request.transfer);
       }
     },
@@ -103,8 +103,9 @@ function checkRecord(record: InstanceType<typeof uapi.HwptPgfault>, transfer: Tr
 
 /** What becomes of DMA that waited, when its request is answered: it tries again, or ends. */
 function answered(world: World, request: Request, granted: boolean): void {
-  const { transfer, hwpt } = request;
-  if (!transfer) return;
+  const { transfer, attachment } = request;
+  // Nobody waits any more when the device was reset.
+  if (!transfer || !world.transfers.includes(transfer)) return;
   const next = granted ? retried(transfer) : 'refused';
   if (next !== 'waiting') {
     world.over(transfer, next);
@@ -113,7 +114,7 @@ function answered(world: World, request: Request, granted: boolean): void {
   }
   if (!transfer.channel.waiting) throw new Error(`DMA that asks again is ${transfer.channel.outcome}`);
   transfer.tries++;
-  hwpt.fault!.pending.push(request);
+  attachment.hwpt.fault!.pending.push(request);
 }
 
 /** So often a device asks for one page. */

@@ -23,8 +23,10 @@ const ONLY_WITH = {
   vfio: [
     ...['vfioOpen', 'vfioBind', 'vfioAttach', 'vfioDetach', 'dma', 'guestMap', 'guestChange'],
     ...['groupOpen', 'groupSetContainer', 'groupUnsetContainer', 'groupStatus', 'groupGetDevice'],
+    ...['setCommand', 'setPower', 'lowPower', 'deviceReset', 'hotReset'],
   ],
-  pasids: ['vfioPasidAttach', 'vfioPasidDetach'],
+  exports: ['exportBar'],
+  pasids: ['vfioPasidAttach', 'vfioPasidDetach', 'guestContext'],
   dirty: ['setDirtyTracking', 'getDirtyBitmap'],
   faults: ['faultRespond'],
   waiting: ['bringPage'],
@@ -35,10 +37,14 @@ const ONLY_WITH = {
 /** What else has to happen there. */
 const HAPPENS: Partial<Record<keyof typeof ONLY_WITH, readonly string[]>> = {
   vfio: ['DMA of a device done', 'DMA of a device refused', 'DMA of a guest done', 'DMA of a guest refused'],
-  pasids: ['DMA with a PASID done', 'DMA with a PASID refused'],
-  dirty: ['bitmap of areas in a row'],
+  pasids: [
+    'DMA with a PASID of a device done',
+    'DMA with a PASID of a device refused',
+    'DMA with a PASID of a guest refused',
+  ],
+  dirty: ['bitmap of areas in a row', 'bitmap of parts of areas'],
   waiting: [
-    ...['DMA of a device waiting', 'DMA with a PASID waiting', 'DMA of a guest waiting'],
+    ...['DMA of a device waiting', 'DMA with a PASID of a device waiting', 'DMA of a guest waiting'],
     ...['DMA that waited done', 'DMA that waited refused', 'DMA that waited waiting'],
   ],
 };
@@ -62,15 +68,31 @@ function expected(has: readonly (keyof typeof ONLY_WITH)[]): string[] {
 
 describe.each([
   { machine: 'mock', abi: 'linux-7.1', share: 1, has: ['mock', 'queues', 'dirty', 'faults', 'sinceV2'] as const },
-  { machine: 'two-smmus', abi: 'linux-7.1', share: 0.5, has: ['vfio', 'sinceV2'] as const },
-  { machine: 'two-smmus with CMDQVs', abi: 'linux-7.1', share: 0.5, has: ['vfio', 'queues', 'sinceV2'] as const },
+  { machine: 'two-smmus', abi: 'linux-7.1', share: 0.5, has: ['vfio', 'exports', 'sinceV2'] as const },
+  {
+    machine: 'two-smmus with CMDQVs',
+    abi: 'linux-7.1',
+    share: 0.5,
+    has: ['vfio', 'exports', 'queues', 'sinceV2'] as const,
+  },
   { machine: 'two-smmus-fragmented', abi: 'viommu-v2', share: 0.5, has: ['vfio', 'v2'] as const },
-  { machine: 'one-smmu', abi: 'linux-7.1', share: 0.75, has: ['vfio', 'pasids', 'dirty', 'sinceV2'] as const },
+  {
+    machine: 'one-smmu',
+    abi: 'linux-7.1',
+    share: 0.75,
+    has: ['vfio', 'exports', 'pasids', 'dirty', 'sinceV2'] as const,
+  },
   {
     machine: 'page-faults',
     abi: 'linux-7.1',
     share: 1,
-    has: ['vfio', 'pasids', 'faults', 'waiting', 'sinceV2'] as const,
+    has: ['vfio', 'exports', 'pasids', 'faults', 'waiting', 'sinceV2'] as const,
+  },
+  {
+    machine: 'page-faults with groups',
+    abi: 'linux-7.1',
+    share: 1,
+    has: ['vfio', 'exports', 'pasids', 'faults', 'waiting', 'sinceV2'] as const,
   },
 ])('random commands on $machine, $abi', ({ machine, abi, share, has }) => {
   it('are answered by the rules and keep the graph whole', { timeout: 600_000 }, async () => {

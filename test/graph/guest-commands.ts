@@ -2,9 +2,10 @@
 import * as uapi from '../../src/abi/iommufd.ts';
 import { commandBytes, commands, type GuestCommand } from '../host/guest.ts';
 import { type Command, caller, hex } from './command.ts';
-import { GUEST_LEAVES, IMAGE_IPA, IMAGE_PAGES } from './guest-image.ts';
+import { ASIDS, GUEST_LEAVES, IMAGE_IPA, IMAGE_PAGES, USED_SSIDS } from './guest-image.ts';
 import { IOVAS, mapPlan, payerOf } from './ioas-commands.ts';
 import { type Context, type Device, type Hwpt, type Memory, PAGE } from './model.ts';
+import { attachedTo } from './reach.ts';
 import type { World } from './world.ts';
 
 /** Maps the guest's tables of the process for its IOMMU: mostly beneath a nesting parent. */
@@ -21,6 +22,7 @@ export const guestMap: Command = (world, pick) => {
     object: process.memory,
     base: process.imageBase,
     writable: true,
+    bar: null,
     payer: payerOf(process, context),
     revoked: false,
   };
@@ -35,27 +37,44 @@ export const guestMap: Command = (world, pick) => {
   });
 };
 
-const isThroughGuest = (hwpt: Hwpt | undefined): boolean => hwpt?.kind === 'hwpt-nested' && hwpt.config === 'stage1';
+const isThroughGuest = (hwpt: Hwpt | null): boolean => hwpt?.kind === 'hwpt-nested' && hwpt.config === 'stage1';
 
 /** The ATC of a device whose guest does not know it (any more) cannot be invalidated by the guest. */
-function isOutOfReach({ attached, virtual }: Device): boolean {
-  const hwpt = attached.get(0);
+function isOutOfReach(device: Device): boolean {
+  const hwpt = attachedTo(device, null);
+  const { virtual } = device;
   return hwpt?.kind === 'hwpt-nested' && hwpt.ats && virtual?.viommu !== hwpt.base;
 }
 
-/** What a guest sends when it has changed its tables, by the object that takes it: a vIOMMU, or a nested HWPT. */
-function invalidations(context: Context): { id: number; list: GuestCommand[] }[] {
-  const found = context.all('viommu').map(({ id, virtualIds }) => {
-    const atcs = [...virtualIds.values()].filter(({ device }) => isThroughGuest(device.attached.get(0)));
-    return { id, list: [commands.nhAll(), ...atcs.map(({ value }) => commands.atcInv(Number(value), 0n, 52))] };
-  });
-  const nested = context.all('hwpt-nested').filter(({ base }) => base.kind === 'hwpt-paging');
-  return [...found, ...nested.map(({ id }) => ({ id, list: [commands.nhAll()] }))];
+/** CMD_ATC_INV of everything of one PASID. */
+function atcInv(sid: bigint, ssid: number): GuestCommand {
+  const [low, high] = commands.atcInv(Number(sid), 0n, 52);
+  return ssid ? [low | (1n << 11n) | (BigInt(ssid) << 12n), high] : [low, high];
 }
 
-async function invalidate(world: World, context: Context): Promise<void> {
+/** What changes have in common: a guest's tables of one PASID, or (`contexts`) its context descriptor. */
+interface Change {
+  readonly ssid: number;
+  readonly contexts: boolean;
+  /** Only its ASID is invalidated. */
+  readonly byAsid: boolean;
+}
+
+/** What a guest sends when it has changed something, by the object that takes it: a vIOMMU, or a nested HWPT. */
+function invalidations(context: Context, { ssid, contexts, byAsid }: Change): { id: number; list: GuestCommand[] }[] {
+  const tlb = byAsid ? commands.nhAsid(ASIDS[ssid]!) : commands.nhAll();
+  const found = context.all('viommu').map(({ id, virtualIds }) => {
+    const sids = [...virtualIds.values()].filter(({ device }) => isThroughGuest(attachedTo(device, null)));
+    const cds = contexts ? sids.map(({ value }) => commands.cfgiCd(Number(value), ssid)) : [];
+    return { id, list: [...cds, tlb, ...sids.map(({ value }) => atcInv(value, ssid))] };
+  });
+  const nested = context.all('hwpt-nested').filter(({ base }) => base.kind === 'hwpt-paging');
+  return [...found, ...nested.map(({ id }) => ({ id, list: [tlb] }))];
+}
+
+async function invalidate(world: World, context: Context, change: Change): Promise<void> {
   const process = world.processes[0]!;
-  for (const { id, list } of invalidations(context)) {
+  for (const { id, list } of invalidations(context, change)) {
     const { IOMMU_HWPT_INVALIDATE: number, HwptInvalidate: layout } = uapi;
     const dataUptr = process.put(commandBytes(list));
     const values = { hwptId: id, dataUptr, dataType: 1, entryLen: 16, entryNum: list.length };
@@ -71,18 +90,42 @@ export const guestChange: Command = (world, pick) => {
   const process = pick.of(world.processes);
   if (!process || world.isMock || world.all('device').some(isOutOfReach)) return null;
   const leaf = pick.below(GUEST_LEAVES);
+  const ssid = world.hasPasids ? pick.below(USED_SSIDS) : 0;
   const mapped = world.all('hwpt-nested').flatMap(({ parent }) => parent.ioas.areas.map(({ start }) => start));
   const chosen = pick.oneIn(4) ? null : pick.from(mapped.length ? mapped : IOVAS);
   const ipa = chosen === null ? null : chosen - (chosen % PAGE);
   const readOnly = pick.oneIn(3);
+  const change = { ssid, contexts: false, byAsid: pick.oneIn(2) };
   return {
-    text: `a guest of ${process.pid} maps its pages from ${leaf} on to ${ipa === null ? 'nothing' : hex(ipa)}`,
+    text: `a guest of ${process.pid} maps its pages of SSID ${ssid} from ${leaf} on to ${ipa === null ? 'nothing' : hex(ipa)}`,
     expected: '',
     call: async () => {
       for (let n = 0; n < CHANGED && leaf + n < GUEST_LEAVES; n++) {
-        process.memory.image.set(leaf + n, ipa === null ? null : ipa + BigInt(n) * PAGE, readOnly);
+        process.memory.image.set(ssid, leaf + n, ipa === null ? null : ipa + BigInt(n) * PAGE, readOnly);
       }
-      for (const context of world.contexts) await invalidate(world, context);
+      for (const context of world.contexts) await invalidate(world, context, change);
+      return '';
+    },
+    apply: () => {},
+  };
+};
+
+/** A guest takes a PASID away, or gives it: where it can name all devices that may know of its context descriptor. */
+export const guestContext: Command = (world, pick) => {
+  const process = pick.of(world.processes);
+  if (!process || !world.hasPasids) return null;
+  const hidden = world.all('device').some((device) => {
+    const hwpt = attachedTo(device, null);
+    return hwpt?.kind === 'hwpt-nested' && device.virtual?.viommu !== hwpt.base;
+  });
+  if (hidden) return null;
+  const change = { ssid: 1, contexts: true, byAsid: pick.oneIn(2) };
+  return {
+    text: `a guest of ${process.pid} takes its SSID 1 away, or gives it`,
+    expected: '',
+    call: async () => {
+      process.memory.image.toggleSecond();
+      for (const context of world.contexts) await invalidate(world, context, change);
       return '';
     },
     apply: () => {},

@@ -4,7 +4,7 @@ import * as uapi from '../../src/abi/iommufd.ts';
 import * as test from '../../src/abi/iommufd-test.ts';
 import { fillable, geometryOf, MOCK_HUGE, reserveFor } from './attach-rules.ts';
 import { type Command, caller, hex, target } from './command.ts';
-import { steWords } from './guest-image.ts';
+import { SSIDS, steWords } from './guest-image.ts';
 import { filled, outside } from './mapping-rules.ts';
 import { type FaultQueue, holders, type Nested, type Paging, type Viommu } from './model.ts';
 import type { Picker } from './picker.ts';
@@ -14,13 +14,12 @@ const { IOMMU_HWPT_ALLOC_NEST_PARENT: NEST_PARENT, IOMMU_HWPT_ALLOC_PASID: PASID
 const { IOMMU_HWPT_ALLOC_DIRTY_TRACKING: DIRTY, IOMMU_HWPT_FAULT_ID_VALID: FAULT } = uapi;
 const ARM_SMMUV3 = uapi.IOMMU_HWPT_DATA_ARM_SMMUV3;
 /** What STEs of guests say: V, and Config abort or bypass. */
-const STES: readonly (Pick<Nested, 'config' | 'ats'> & { readonly words: readonly bigint[] })[] = [
-  { config: 'bypass', ats: false, words: [9n, 0n] },
-  { config: 'stage1', ats: false, words: steWords(false) },
-  { config: 'stage1', ats: true, words: steWords(true) },
-  { config: 'abort', ats: false, words: [1n, 0n] },
-  { config: 'stage1', ats: true, words: steWords(true) },
-];
+type GuestSte = Pick<Nested, 'config' | 'ats' | 'ssids'> & { readonly words: readonly bigint[] };
+const stage1 = (ats: boolean, ssids = 0): GuestSte => ({ config: 'stage1', ats, ssids, words: steWords(ats, ssids) });
+const BYPASS: GuestSte = { config: 'bypass', ats: false, ssids: 0, words: [9n, 0n] };
+const ABORT: GuestSte = { config: 'abort', ats: false, ssids: 0, words: [1n, 0n] };
+const STES = [BYPASS, stage1(false), stage1(true), ABORT, stage1(true)];
+const STES_WITH_PASIDS = [...STES, stage1(true, SSIDS), stage1(false, SSIDS), stage1(true, SSIDS)];
 
 const words = (...values: number[]): Uint8Array => new Uint8Array(Uint32Array.from(values).buffer);
 
@@ -87,7 +86,7 @@ export const hwptAllocPaging: Command = (world, pick) => {
     apply: () => {
       if (id !== context.freeId()) throw new Error(`ID ${id}, not ${context.freeId()}`);
       const rights = { nestParent, dirty: (flags & DIRTY) !== 0, pasid: (flags & PASID) !== 0, fault: fault.queue };
-      const written = { dirtied: new Set<bigint>(), tracking: false };
+      const written = { dirtied: new Set<bigint>(), unsure: new Set<bigint>(), tracking: false };
       const hwpt: Paging = { kind: 'hwpt-paging', id, context, ioas, ...rights, auto: false, ...geometry, ...written };
       reserveFor(ioas, hwpt, outside(geometry.aperture));
       filled(hwpt, ioas.areas, world.isMock);
@@ -109,14 +108,15 @@ export const hwptAllocNested: Command = (world, pick) => {
   const possible = world.isMock ? [0, 0, PASID, FAULT] : [0, FAULT];
   const flags = pick.from(possible) & world.machine.dialect.accepted.nestedHwptAllocFlags;
   const fault = faultOf(pick, context.all('fault-queue'), flags);
-  const { config, ats, words: ste } = world.isMock ? STES[0]! : pick.from(STES);
+  const possibleStes = world.hasPasids ? STES_WITH_PASIDS : STES;
+  const { words: ste, ...guest } = world.isMock ? BYPASS : pick.from(possibleStes);
   let expected: ErrnoName | '' = '';
   if (base.kind === 'viommu' && base.iommu !== device.iommu) expected = 'EINVAL';
   else if (base.kind === 'hwpt-paging' && !base.nestParent) expected = 'EINVAL';
   else if (flags & FAULT && !fault.queue) expected = 'ENOENT';
   let id = 0;
   return {
-    text: `HWPT_ALLOC on ${base.kind} ${base.id} for device ${device.id}, flags ${hex(flags)}, ${config}`,
+    text: `HWPT_ALLOC on ${base.kind} ${base.id} for device ${device.id}, flags ${hex(flags)}, ${guest.config} ${guest.ssids}`,
     expected,
     undone: true,
     call: async () => {
@@ -132,7 +132,7 @@ export const hwptAllocNested: Command = (world, pick) => {
     apply: () => {
       if (id !== context.freeId()) throw new Error(`ID ${id}, not ${context.freeId()}`);
       const parent = base.kind === 'viommu' ? base.parent : base;
-      const rights = { pasid: (flags & PASID) !== 0, fault: fault.queue, config, ats, iommu: device.iommu };
+      const rights = { pasid: (flags & PASID) !== 0, fault: fault.queue, ...guest, iommu: device.iommu };
       const hwpt: Nested = { kind: 'hwpt-nested', id, context, base, parent, ...rights };
       context.add(hwpt);
     },

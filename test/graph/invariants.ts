@@ -1,4 +1,5 @@
 /** What must hold after every step: the engine's graph, pins, accounts and translations are those of the model. */
+import type { IommufdDevice } from '../../src/iommufd/device.ts';
 import type { HwptPaging } from '../../src/iommufd/hwpt-paging.ts';
 import type { Ioas as EngineIoas } from '../../src/iommufd/ioas.ts';
 import { hex } from './command.ts';
@@ -10,6 +11,7 @@ import {
   type Area,
   type Context,
   type Device,
+  type Group,
   type Hwpt,
   holders,
   type Ioas,
@@ -36,6 +38,7 @@ export function checkWorld(world: World): void {
   }
   checkPins(world, pins);
   checkDrivers(world);
+  for (const group of world.groups) checkGroup(world, group);
   checkTransfers(world);
   for (const device of world.all('device')) if (device.index >= 0) checkDma(world, device);
 }
@@ -105,17 +108,18 @@ function checkDomain(world: World, hwpt: Paging): void {
 /** What the domain has recorded is what was written; looking at it changes nothing. */
 function checkDirty(world: World, hwpt: Paging): void {
   const { domain } = hwpt.context.engine.objects.find(hwpt.id) as HwptPaging;
-  for (const area of hwpt.ioas.areas.filter(isWhole)) {
+  for (const area of hwpt.ioas.areas.filter((each) => isWhole(each) && !each.memory.revoked)) {
     const reported = new Set<bigint>();
     const collect = (start: bigint, length: bigint): void => {
       for (const page of pagesIn({ start, last: start + length - 1n })) reported.add(page);
     };
     domain.readDirty!(area.start, lengthOf(area), false, collect);
-    checkReported(world, hwpt, area, reported);
+    checkReported(world, hwpt, area, reported, area);
   }
 }
 
 function frameOf(world: World, { memory, byte }: { memory: Area['memory']; byte: bigint }): number {
+  if (memory.bar) return memory.bar.address + Number(byte - (byte % PAGE));
   return world.machine.pinned.frameOf(memory.object, memory.base / 4096 + Number(byte / PAGE)) * 4096;
 }
 
@@ -141,7 +145,7 @@ function placesAround(areas: readonly Area[]): ReadonlySet<bigint> {
 /** Frames, what holds files, and who is charged. */
 function checkPins(world: World, pins: Pins): void {
   same('pinned frames', world.machine.pinned.pinnedFrames, pins.frames);
-  const objects = new Set(Array.from(pins.memories, ({ object }) => object));
+  const objects = new Set(pins.memories.map(({ object }) => object));
   same('windows of pinned memory', world.machine.pinned.windowsInUse, objects.size);
   const files = new Set(world.all('ioas').flatMap(({ areas }) => areas.map(({ memory }) => memory)));
   const mapping = [...files].filter(({ object }) => object === world.memfd).length;
@@ -168,19 +172,44 @@ function checkDrivers(world: World): void {
   const sum = (name: string): number =>
     Object.entries(left).reduce((all, [key, count]) => (key.endsWith(` ${name}`) ? all + count : all), 0);
   // The driver does not hear of PASIDs of a device that sends none.
-  const heard = world
-    .all('device')
-    .map(({ attached, pasidBits }) => (pasidBits ? attached.size : attached.has(0) ? 1 : 0));
-  const attachments = heard.reduce((all, count) => all + count, 0);
+  const heard = world.groups
+    .flatMap(({ members, attachments }) => members.map((index) => [world.traitsOf(index), attachments] as const))
+    .map(([{ pasidBits }, attachments]) => (pasidBits ? attachments.size : attachments.has(0) ? 1 : 0));
+  const attachments = heard.reduce<number>((all, count) => all + count, 0);
   same('domains', [sum('domains'), sum('nestedDomains'), sum('viommus')], [paging, nested, viommus.length]);
   same('attachments', sum('attachments'), attachments);
   const bound = new Set(world.descriptorsOf('vfio').flatMap(({ what }) => what.bound ?? []));
   same('bindings', left.bindings, bound.size);
 }
 
+/** What the devices of a group are attached to, in whose name they ask for pages, and whether they may use ATS and PRI. */
+function checkGroup(world: World, { members, attachments }: Group): void {
+  const bound = members.flatMap((index) => world.boundAs(index) ?? [])[0];
+  if (bound) {
+    const { group } = bound.context.engine.objects.find(bound.id) as IommufdDevice;
+    const told = [...group.attachments].map(([pasid, { hwpt, spokesman }]) => [pasid, hwpt.id, spokesman.id]);
+    const wanted = [...attachments].map(([pasid, { hwpt, spokesman }]) => [pasid, hwpt.id, spokesman.id]);
+    same(`attachments of the group of vfio${bound.index}`, told, wanted);
+  }
+  for (const index of members) {
+    const { config } = world.smmus.devices[index]!.fn;
+    const { asksBy, hasAts, pasidBits } = world.traitsOf(index);
+    const heard = [...attachments].filter(([pasid]) => pasid === 0 || pasidBits);
+    const tables = heard.map(([, { hwpt }]) => hwpt);
+    const ats = hasAts && tables.some(letsCache);
+    if (hasAts) same(`ATS of vfio${index}`, config.get('ATS_CONTROL') >> 15, ats ? 1 : 0);
+    const pri = ats && tables.some(({ fault }) => fault);
+    if (asksBy === 'requests') same(`PRI of vfio${index}`, config.get('PRI_CONTROL') & 1, pri ? 1 : 0);
+  }
+}
+
+/** May devices have an ATC there? Not in a guest that keeps ATS off, nor where nothing is reached. */
+const letsCache = (hwpt: Hwpt): boolean =>
+  hwpt.kind === 'hwpt-paging' || hwpt.config === 'bypass' || (hwpt.config === 'stage1' && hwpt.ats);
+
 /** DMA of the device reaches what it is attached to and nothing else, whatever its caches and the SMMU's hold. */
 function checkDma(world: World, device: Device): void {
-  const pasids = [...device.attached.keys()].filter((pasid) => pasid > 0);
+  const pasids = [...device.group.attachments.keys()].filter((pasid) => pasid > 0);
   checkSubstream(world, device, null);
   for (const pasid of pasids) checkSubstream(world, device, pasid);
   for (const pasid of device.pasidBits ? NOBODYS_PASIDS : []) {

@@ -61,6 +61,7 @@ export function userPiece({ process, context }: Caller, pick: Picker, length: bi
     object: process.memory,
     base: Number(process.base + page * PAGE),
     writable: true,
+    bar: null,
     payer: payerOf(process, context),
     revoked: false,
   };
@@ -160,21 +161,28 @@ export const ioasMapFile: Command = (world, pick) => {
   const buffer = !world.filesOnly && pick.oneIn(2) ? pick.of(world.descriptorsOf('dma-buf')) : undefined;
   const process = buffer?.process ?? by.process;
   const iova = pick.from(IOVAS);
-  const length = BigInt(1 + pick.below(4)) * PAGE;
-  const start = BigInt(pick.below(16)) * PAGE;
+  let [pages, first] = [1 + pick.below(4), pick.below(16)];
+  if (buffer && !pick.oneIn(8)) {
+    first %= buffer.what.pages;
+    pages = Math.min(pages, buffer.what.pages - first);
+  }
+  const [length, start] = [BigInt(pages) * PAGE, BigInt(first) * PAGE];
   const prot = pick.from(PROTS);
   const fixed = pick.oneIn(4) ? null : iova;
+  const bar = buffer?.what.bar;
   const memory: Memory = {
     kind: buffer ? 'dma-buf' : 'file',
     object: buffer?.what.object ?? world.memfd,
     base: Number(start),
     writable: (prot & 2) !== 0,
+    bar: bar ? { ...bar, start: bar.start + Number(start), address: bar.address + Number(start) } : null,
     payer: buffer ? null : payerOf(process, context),
     revoked: false,
   };
   let before: ErrnoName | '' = '';
   if (buffer && start + length > BigInt(buffer.what.pages) * PAGE) before = 'EINVAL';
   else if (buffer && world.revoked.has(buffer.what.object)) before = 'ENODEV';
+  else if (buffer?.what.inPieces) before = 'EOPNOTSUPP';
   const text = `IOAS_MAP_FILE ${hex(length)} at ${hex(start)} of a ${memory.kind} in IOAS ${ioas.id} at ${hex(iova)}`;
   const pieces = [{ memory, startByte: 0n, length }];
   return mapPlan(world, by, ioas, pieces, { fixed, address: start, prot, before }, text, async () => {
@@ -197,8 +205,9 @@ export const ioasCopy: Command = (world, pick) => {
   const destination = by && pick.of(by.context.all('ioas'));
   if (!source || !destination) return null;
   const { context, process } = by;
-  const nth = pick.below(source.areas.length);
-  const area = source.areas[nth]!;
+  const foreign = source.areas.filter(({ memory }) => memory.kind === 'dma-buf' && !memory.revoked);
+  const area = (pick.oneIn(3) ? pick.of(foreign) : undefined) ?? pick.from(source.areas);
+  const nth = source.areas.indexOf(area);
   const offset = BigInt(pick.below(3)) * PAGE;
   const srcIova = area.start + (offset < lengthOf(area) ? offset : 0n);
   const length = pick.oneIn(3) ? area.last - srcIova + 1n : BigInt(1 + pick.below(4)) * PAGE;
@@ -217,7 +226,7 @@ export const ioasCopy: Command = (world, pick) => {
         }));
   const first = pieces[0];
   const address = first ? BigInt(first.memory.base) + first.startByte : 0n;
-  const text = `IOAS_COPY ${hex(length)} at ${hex(srcIova)} of IOAS ${source.id} to IOAS ${destination.id} at ${hex(iova)}`;
+  const text = `IOAS_COPY ${hex(length)} of a ${area.memory.kind} at ${hex(srcIova)} of IOAS ${source.id} to IOAS ${destination.id} at ${hex(iova)}`;
   const options = { fixed, address, prot, before: found === 'ENOENT' ? ('ENOENT' as const) : ('' as const) };
   return mapPlan(world, by, destination, pieces, options, text, async () => {
     const values = {

@@ -10,8 +10,8 @@ export interface Piece {
   readonly length: bigint;
 }
 
-const max = (a: bigint, b: bigint): bigint => (a > b ? a : b);
-const min = (a: bigint, b: bigint): bigint => (a < b ? a : b);
+export const max = (a: bigint, b: bigint): bigint => (a > b ? a : b);
+export const min = (a: bigint, b: bigint): bigint => (a < b ? a : b);
 
 export const overlap = (a: Span, b: Span): boolean => a.start <= b.last && b.start <= a.last;
 export const lengthOf = ({ start, last }: Span): bigint => last - start + 1n;
@@ -152,8 +152,11 @@ export function take(context: Context, ioas: Ioas, gone: readonly Area[]): void 
 
 /** Domains translate these no more. */
 export function forgetWritten(context: Context, ioas: Ioas, gone: readonly Area[]): void {
-  for (const { dirtied } of context.hwptsOf(ioas)) {
-    if (dirtied.size) for (const area of gone) for (const page of pagesIn(area)) dirtied.delete(page);
+  for (const { dirtied, unsure } of context.hwptsOf(ioas)) {
+    if (dirtied.size + unsure.size === 0) continue;
+    for (const area of gone) {
+      for (const page of pagesIn(area)) for (const pages of [dirtied, unsure]) pages.delete(page);
+    }
   }
 }
 
@@ -205,8 +208,9 @@ export class Pins {
     }
   }
 
-  get memories(): Iterable<Memory> {
-    return this.ranges.keys();
+  /** Those whose pages have frames only while they are pinned. */
+  get memories(): Memory[] {
+    return [...this.ranges.keys()].filter(({ bar }) => !bar);
   }
 
   has(memory: Memory, page: number): boolean {
@@ -224,7 +228,7 @@ export class Pins {
 
   get frames(): number {
     let frames = 0;
-    for (const memory of this.ranges.keys()) frames += this.count(memory);
+    for (const memory of this.memories) frames += this.count(memory);
     return frames;
   }
 

@@ -5,8 +5,8 @@ import type { DmaBufFile } from '../../src/iommufd/dma-buf.ts';
 import { attached, attaching } from './attach-rules.ts';
 import { type Caller, type Command, caller, hex, target } from './command.ts';
 import { IOVAS } from './ioas-commands.ts';
-import { forgetWritten, reservable } from './mapping-rules.ts';
-import { type Device, PAGE, type Thing } from './model.ts';
+import { reservable } from './mapping-rules.ts';
+import { attachedOf, awake, type Device, PAGE, type Thing } from './model.ts';
 import type { Picker } from './picker.ts';
 
 /** What devices are attached to: an IOAS or an HWPT, seldom something else. */
@@ -35,14 +35,16 @@ export const mockDomain: Command = (world, pick) => {
     id: deviceId,
     context,
     iommu: 0,
-    attached: new Map(),
+    group: { members: [], attachments: new Map() },
     virtual: null,
     reserves: [],
     pasidBits: 0,
     asksBy: null,
+    hasAts: false,
     tracksDirty: !(devFlags & test.MOCK_FLAGS_DEVICE_NO_DIRTY),
     index: -1,
     byGroup: false,
+    state: awake(),
   };
   // The IDs of the object and the device are taken before those of a table are looked up.
   const thing = pt.id === objectId || pt.id === deviceId ? null : pt.thing;
@@ -97,7 +99,7 @@ export const mockReplace: Command = (world, pick) => {
 const PASIDS = [1, 2];
 
 /** Is it attached so that a PASID can be beside it, or be replaced? */
-const isFit = (device: Device, pasid: number): boolean => device.attached.get(pasid)?.pasid ?? false;
+const isFit = (device: Device, pasid: number): boolean => attachedOf(device, pasid)?.pasid ?? false;
 
 function pasidCommand(name: string, op: number): Command {
   const replace = op === test.IOMMU_TEST_OP_PASID_REPLACE;
@@ -153,7 +155,7 @@ export const pasidCheck: Command = (world, pick) => {
   if (!object || world.release !== 'linux-7.1') return null;
   const { context, process } = by;
   const pasid = pick.from([0, ...PASIDS]);
-  const hwptId = object.device.attached.get(pasid)?.id ?? 0;
+  const hwptId = attachedOf(object.device, pasid)?.id ?? 0;
   return {
     text: `PASID_CHECK_HWPT ${pasid} of ${object.id}`,
     expected: '',
@@ -203,7 +205,7 @@ export const dmabufGet: Command = (world, pick) => {
     apply: () => {
       const fd = [...process.files.keys()].find((each) => !before.has(each))!;
       const object = (process.fileOf(fd) as DmaBufFile).buffer.memory!;
-      world.opened(process, fd, { kind: 'dma-buf', object, pages });
+      world.opened(process, fd, { kind: 'dma-buf', object, pages, bar: null, inPieces: false });
     },
   };
 };
@@ -211,7 +213,7 @@ export const dmabufGet: Command = (world, pick) => {
 export const dmabufRevoke: Command = (world, pick) => {
   const by = caller(world, pick);
   const buffer = pick.of(world.descriptorsOf('dma-buf'));
-  if (!by || !buffer) return null;
+  if (!by || !buffer || !world.isMock) return null;
   const { object } = buffer.what;
   const revoked = pick.below(2);
   return {
@@ -224,11 +226,7 @@ export const dmabufRevoke: Command = (world, pick) => {
     },
     apply: () => {
       // Whoever has it mapped loses it either way.
-      for (const ioas of world.all('ioas')) {
-        const lost = ioas.areas.filter(({ memory }) => memory.object === object);
-        for (const { memory } of lost) memory.revoked = true;
-        forgetWritten(ioas.context, ioas, lost);
-      }
+      world.takeBack(object);
       if (revoked) world.revoked.add(object);
       else world.revoked.delete(object);
     },

@@ -2,6 +2,8 @@
  * The object graph as a kernel has it: what there is, what holds what, and what each IOAS says. Commands change it by the
  * rules of the uAPI; invariants.ts compares the engine with it. It shares no code with src/iommufd.
  */
+
+import type { PciFunction } from '../../src/hardware/pci/pci-function.ts';
 import type { IommufdContext } from '../../src/iommufd/context.ts';
 import type { OpenFile } from '../../src/iommufd/file.ts';
 import type { MemoryObject } from '../../src/memory/process-memory.ts';
@@ -23,6 +25,15 @@ export interface Payer {
   readonly mode: 'none' | 'user' | 'process';
 }
 
+/** Pages of a device's BAR0. */
+export interface Bar {
+  readonly fn: PciFunction;
+  /** Byte of the BAR with which they begin. */
+  readonly start: number;
+  /** Physical address of that. */
+  readonly address: number;
+}
+
 /** Memory that one mapping brought in; copies share it. */
 export interface Memory {
   readonly kind: 'user' | 'file' | 'dma-buf';
@@ -30,6 +41,8 @@ export interface Memory {
   /** Byte of `object` that byte 0 of it is: page-aligned. */
   readonly base: number;
   readonly writable: boolean;
+  /** Registers, which are never pinned; null: RAM. */
+  readonly bar: Bar | null;
   /** Null for memory that nobody is charged for. */
   readonly payer: Payer | null;
   revoked: boolean;
@@ -68,6 +81,8 @@ export interface Paging extends Base {
   readonly aperture: Span;
   /** With `dirty`: IOVAs of the pages that GET_DIRTY_BITMAP has to report. */
   readonly dirtied: Set<bigint>;
+  /** Those that it may not report: a bitmap of a part of their leaf has been read since, which clears all of the leaf. */
+  readonly unsure: Set<bigint>;
   /** SET_DIRTY_TRACKING is on. */
   tracking: boolean;
 }
@@ -82,6 +97,8 @@ export interface Nested extends Base {
   readonly fault: FaultQueue | null;
   /** What the STE of the guest says: everything aborts, or goes to the parent, or through the guest's own tables. */
   readonly config: 'abort' | 'bypass' | 'stage1';
+  /** How many PASIDs the STE of the guest has room for; 0: it takes none. */
+  readonly ssids: number;
   /** The guest has turned ATS on. */
   readonly ats: boolean;
 }
@@ -95,13 +112,42 @@ export interface Traits {
   /** How it asks for a page that is missing, when somebody answers. */
   readonly asksBy: 'stalls' | 'requests' | null;
   readonly tracksDirty: boolean;
+  readonly hasAts: boolean;
 }
+
+/** What the devices of a group are attached to with one PASID: all of them, once one is. */
+export interface Attachment {
+  hwpt: Hwpt;
+  /** Those that were attached themselves. */
+  readonly devices: Set<Device>;
+  /** In whose name page requests are told. */
+  spokesman: Device;
+}
+
+/** Devices that no IOMMU can tell apart. */
+export interface Group {
+  /** Which devices of the machine; none: a mock device, which is alone. */
+  readonly members: readonly number[];
+  /** By PASID; 0: without one. */
+  readonly attachments: Map<number, Attachment>;
+}
+
+/** What its configuration space says, and whether its program has put it to sleep. */
+export interface DeviceState {
+  decodes: boolean;
+  masters: boolean;
+  /** In D0. */
+  powered: boolean;
+  asleep: boolean;
+}
+
+export const awake = (): DeviceState => ({ decodes: true, masters: true, powered: true, asleep: false });
 
 export interface Device extends Base, Traits {
   readonly kind: 'device';
   /** Of the IOMMU. */
   readonly iommu: number;
-  readonly attached: Map<number, Hwpt>;
+  readonly group: Group;
   virtual: VirtualId | null;
   /** IOVAs that it keeps for itself. */
   readonly reserves: readonly Span[];
@@ -109,6 +155,7 @@ export interface Device extends Base, Traits {
   readonly index: number;
   /** Its group has opened it. */
   readonly byGroup: boolean;
+  readonly state: DeviceState;
 }
 
 export interface MockDevice extends Base {
@@ -144,9 +191,7 @@ export interface EventQueue extends Base {
 }
 
 export interface Request {
-  readonly device: Device;
-  readonly hwpt: Hwpt;
-  readonly pasid: number;
+  readonly attachment: Attachment;
   /** What waits for the answer; null when a test has made the request. */
   readonly transfer: Transfer | null;
 }
@@ -211,8 +256,20 @@ export interface Descriptor {
   readonly what:
     | { readonly kind: 'iommufd'; readonly context: Context }
     | { readonly kind: 'vfio'; readonly index: number; bound: Device | null }
-    | { readonly kind: 'group'; readonly index: number; container: Context | null }
-    | { readonly kind: 'dma-buf'; readonly object: MemoryObject; readonly pages: number }
+    | {
+        readonly kind: 'group';
+        readonly number: number;
+        readonly group: Group;
+        container: Context | null;
+      }
+    | {
+        readonly kind: 'dma-buf';
+        readonly object: MemoryObject;
+        readonly pages: number;
+        readonly bar: Bar | null;
+        /** Several ranges, which no iommufd maps. */
+        readonly inPieces: boolean;
+      }
     | EventQueue
     | FaultQueue
     | Access;
@@ -226,13 +283,16 @@ export class Context {
   readonly tombs: Set<number>;
   vfioIoas: Ioas | null;
   rlimitMode: 0 | 1;
+  /** It is VFIO's own container: what is pinned is paid by the process, and groups reserve IOVAs as they come in. */
+  readonly isContainer: boolean;
 
-  constructor(engine: IommufdContext, rlimitMode: 0 | 1) {
+  constructor(engine: IommufdContext, isContainer: boolean) {
     this.engine = engine;
     this.things = new Map();
     this.tombs = new Set();
     this.vfioIoas = null;
-    this.rlimitMode = rlimitMode;
+    this.rlimitMode = isContainer ? 1 : 0;
+    this.isContainer = isContainer;
   }
 
   /** The `n`-th ID that a call gets: always the lowest free ones. */
@@ -277,9 +337,9 @@ export function holders(context: Context, descriptors: readonly Descriptor[]): M
         break;
       case 'device':
         hold(thing, 'its binding');
-        for (const [pasid, hwpt] of thing.attached) {
+        for (const pasid of pasidsOf(thing)) {
           hold(thing, `attachment ${pasid}`);
-          hold(hwpt, by);
+          hold(attachedOf(thing, pasid), by);
         }
         break;
       case 'vdevice':
@@ -308,6 +368,19 @@ export function holders(context: Context, descriptors: readonly Descriptor[]): M
   for (const { fd, what } of descriptors) if ('id' in what) hold(what, `descriptor ${fd}`);
   return held;
 }
+
+/** What the device was attached to itself. */
+export function attachedOf(device: Device, pasid = 0): Hwpt | null {
+  const attachment = device.group.attachments.get(pasid);
+  return attachment?.devices.has(device) ? attachment.hwpt : null;
+}
+
+/** With which PASIDs it was attached itself; 0: without. */
+export const pasidsOf = (device: Device): number[] =>
+  [...device.group.attachments].filter(([, { devices }]) => devices.has(device)).map(([pasid]) => pasid);
+
+/** All that the group of the device is attached to. */
+export const tablesOf = ({ group }: Device): Hwpt[] => Array.from(group.attachments.values(), ({ hwpt }) => hwpt);
 
 /** The paging HWPT whose IOAS is in effect where `hwpt` is attached. */
 export const pagingOf = (hwpt: Hwpt): Paging => (hwpt.kind === 'hwpt-paging' ? hwpt : hwpt.parent);

@@ -164,6 +164,28 @@ const FOUND: readonly Regression[] = [
       ['vfioAttach', [3]], // ATTACH_IOMMUFD_PT of vfio0 to 1 (ioas): ok
     ],
   },
+  {
+    what: 'a group whose second device is refused goes back to what it was attached to, whatever fails on the way',
+    machine: 'page-faults with groups',
+    abi: 'linux-7.1',
+    steps: [
+      ['ioasAlloc', [0]], // IOAS_ALLOC: ok
+      ['ioasAlloc', [0]], // IOAS_ALLOC: ok
+      ['vfioOpen', [0]], // open vfio0: ok
+      ['vfioBind', [0]], // BIND_IOMMUFD of vfio0: ok
+      ['ioasMap', [17148, 6092, 11693, 12060]], // IOAS_MAP 0x4000 of 0x700a0000c000 in IOAS 2 at 0x2400000, prot 1: ok
+      ['faultQueueAlloc', [0]], // FAULT_QUEUE_ALLOC: ok
+      ['hwptAllocPaging', [0]], // HWPT_ALLOC of IOAS 1 for device 3, flags 0x0: ok
+      ['hwptAllocPaging', [43662, 27857]], // HWPT_ALLOC of IOAS 2 for device 3, flags 0x4: ok
+      ['hwptAllocPaging', [1717, 16771, 46674, 51749, 22425, 26344]], // HWPT_ALLOC of IOAS 2 for device 3, flags 0x1: ok
+      ['viommuAlloc', [0]], // VIOMMU_ALLOC on HWPT 7 for device 3: ok
+      ['vdeviceAlloc', [0]], // VDEVICE_ALLOC 1 of vIOMMU 8 for device 3: ok
+      ['hwptAllocNested', [31484, 61708]], // HWPT_ALLOC on viommu 8 for device 3, flags 0x0, stage1 0: ok
+      ['ioasAlloc', [0]], // IOAS_ALLOC: ok
+      ['vfioAttach', [10629, 21844]], // ATTACH_IOMMUFD_PT of vfio0 to 2 (ioas): ok
+      ['vfioAttach', [46398, 29214, 23362, 13311, 17359, 4281, 6690, 40140, 24860, 2376], 5], // to 10 (hwpt-nested): ENOENT
+    ],
+  },
 ];
 
 describe('sequences that found a defect', () => {

@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { Dice } from '../fuzz/dice.ts';
 import { COMMANDS, DRAW } from './commands.ts';
+import { checkWorld } from './invariants.ts';
 import { Picker } from './picker.ts';
 import { shrink } from './shrink.ts';
 import { Step, type Tally } from './step.ts';
@@ -10,10 +11,21 @@ import { type StepText, World } from './world.ts';
 const MOST_STEPS = 400;
 const NUMBERS = 10;
 
-/** Everybody leaves, in some order, and nothing remains. */
+/** Everybody leaves, one descriptor after the other, and nothing remains. */
 function leave(world: World): void {
-  for (const [viommu, mapping] of world.mappings) if (viommu.mapped) mapping.ended();
-  for (const process of [...world.processes]) world.exit(process, (descriptors) => descriptors.toReversed());
+  for (const [viommu, mapping] of world.mappings) {
+    if (!viommu.mapped) continue;
+    mapping.ended();
+    viommu.mapped = false;
+  }
+  world.prune();
+  for (const process of [...world.processes]) {
+    world.exit(
+      process,
+      (descriptors) => descriptors.toReversed(),
+      () => checkWorld(world),
+    );
+  }
   const left = Object.entries(world.remains());
   if (left.length) throw new Error(`left behind: ${left.map(([name, count]) => `${name} ${count}`).join(', ')}`);
 }
@@ -68,17 +80,31 @@ async function shrunk(machine: string, abi: string, failure: Failure): Promise<F
 
 /**
  * What leads to deep states. Every sequence begins with some of it, each made to succeed if it can; words behind a name
- * are to be in the text of the plan.
+ * are to be in the text of the plan. One of those between bars is made.
  */
 const OPENING: readonly string[] = [
   ...['optionRlimitMode', 'ioasAlloc', 'ioasAlloc', 'vfioIoas', 'setIommu', 'groupOpen', 'groupSetContainer'],
   ...['vfioOpen', 'vfioOpen', 'vfioOpen', 'vfioBind', 'vfioBind', 'vfioBind', 'mockDomain', 'mockDomain', 'spawn'],
   ...['ioasMap', 'ioasMap', 'ioasMap', 'faultQueueAlloc', 'hwptAllocPaging flags 0x1', 'hwptAllocPaging flags 0x4'],
-  ...['hwptAllocPaging', 'hwptAllocPaging', 'viommuAlloc', 'viommuAlloc', 'vdeviceAlloc', 'vdeviceAlloc'],
-  ...['vdeviceAlloc', 'hwptAllocNested', 'hwptAllocNested stage1', 'guestMap', 'ioasMap', 'ioasMap'],
+  ...['hwptAllocPaging', 'hwptAllocPaging', 'viommuAlloc', 'vdeviceAlloc', 'vdeviceAlloc', 'vdeviceAlloc'],
+  ...[
+    'hwptAllocNested',
+    'hwptAllocNested stage1|hwptAllocNested stage1 4',
+    'guestMap',
+    'viommuAlloc',
+    'ioasMap',
+    'ioasMap',
+  ],
   ...['eventQueueAlloc', 'hwQueueAlloc', 'hwQueueAlloc', 'createAccess', 'accessPages'],
   ...['vfioAttach', 'vfioAttach', 'vfioAttach hwpt-nested', 'mockReplace', 'mockReplace hwpt-nested', 'groupGetDevice'],
-  ...['pasidAttach', 'pasidAttach', 'vfioPasidAttach', 'vfioPasidAttach', 'guestChange', 'regionMap'],
+  ...[
+    'pasidAttach',
+    'pasidAttach',
+    'vfioPasidAttach',
+    'vfioPasidAttach',
+    'guestChange|guestChange SSID 1',
+    'regionMap',
+  ],
   ...[
     'setDirtyTracking',
     'mockDirty',
@@ -86,16 +112,22 @@ const OPENING: readonly string[] = [
     'triggerVevent',
     'dma waiting',
     'dma',
+    'dma of a guest: done',
+    'dma of a guest: waiting',
     'faultRead',
     'bringPage',
+    'faultRespond code 0',
     'faultRead',
   ],
-  ...['type1Map', 'type1Map', 'type1Unmap', 'ioasMapFile'],
+  ...['type1Map', 'type1Map', 'type1Unmap', 'ioasMapFile', 'exportBar', 'exportBar', 'ioasMapFile of a dma-buf'],
+  ...['ioasMapFile of a dma-buf', 'ioasCopy of a dma-buf', 'dma', 'close vfio|deviceReset|lowPower ENTRY|setPower 3'],
+  ...['setCommand COMMAND 4|setCommand COMMAND 6', 'exportBar', 'vfioOpen', 'vfioBind', 'vfioAttach'],
 ];
 const TRIES = 60;
 /** Makes a command with choices that the rules allow, if such are found. */
 async function open(world: World, what: string, dice: Dice, tally: Tally): Promise<void> {
-  const [name, ...words] = what.split(' ');
+  const choices = what.split('|');
+  const [name, ...words] = choices[dice.below(choices.length)]!.split(' ');
   for (let tries = 0; tries < TRIES; tries++) {
     const numbers = Array.from({ length: NUMBERS }, () => dice.below(0x10000));
     const plan = COMMANDS[name!]!(world, new Picker(numbers));

@@ -4,14 +4,14 @@ import * as vfio from '../../src/abi/vfio.ts';
 import { attached, attaching } from './attach-rules.ts';
 import type { Command } from './command.ts';
 import { tableOf } from './mock-commands.ts';
-import type { Context, Descriptor, Device, Thing } from './model.ts';
+import { attachedOf, awake, type Context, type Descriptor, type Device, type Thing } from './model.ts';
 import type { Picker } from './picker.ts';
 import type { World } from './world.ts';
 
 const COMMAND_OFFSET = (7n << 40n) + 4n;
 /** Memory decode and bus mastering. */
 const ENABLED = Uint8Array.of(6, 0);
-const SOFTWARE_MSI = { start: 0x800_0000n, last: 0x80f_ffffn };
+export const SOFTWARE_MSI = { start: 0x800_0000n, last: 0x80f_ffffn };
 /** One of each width, and one that is too large. */
 const PASIDS = [1, 2, 1, 2, 255, 1, 2, 256];
 
@@ -21,11 +21,12 @@ export const deviceOf = (world: World, context: Context, index: number, byGroup:
   id: context.freeId(),
   context,
   iommu: world.iommuOf(index),
-  attached: new Map(),
+  group: world.groupOf(index),
   virtual: null,
   reserves: [SOFTWARE_MSI],
   index,
   byGroup,
+  state: awake(),
   ...world.traitsOf(index),
 });
 
@@ -61,13 +62,15 @@ export const vfioBind: Command = (world, pick) => {
   const { process } = file;
   const { context } = iommufd.what;
   const { index, bound } = file.what;
+  const group = world.groupOf(index);
   const wrong = pick.oneIn(12);
   let expected: ErrnoName | '' = '';
   if (bound?.byGroup) expected = 'EINVAL';
-  else if (world.descriptorsOf('group').some(({ what }) => what.index === index)) expected = 'EBUSY';
+  else if (world.descriptorsOf('group').some(({ what }) => what.group === group)) expected = 'EBUSY';
   else if (bound) expected = 'EINVAL';
   else if (wrong) expected = 'EBADF';
   else if (isBound(index)) expected = 'EINVAL';
+  else if ((world.ownerOf(group) ?? context) !== context) expected = 'EPERM';
   const device = deviceOf(world, context, index, false);
   let answer = 0;
   return {
@@ -112,7 +115,7 @@ function attach(name: string, choose: (world: World, pick: Picker) => number | n
     const by = device && { context: device.context, process: file.process };
     const pt = thing ? { id: thing.id, thing } : by && !pasid ? tableOf(by, pick) : null;
     if (device && !pt) return null;
-    const result = device && attaching(world, device, pt!.thing, pasid, device.attached.has(pasid));
+    const result = device && attaching(world, device, pt!.thing, pasid, attachedOf(device, pasid) !== null);
     const ptId = pt?.id ?? 1;
     let answer = 0;
     return {

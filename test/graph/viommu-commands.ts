@@ -7,7 +7,7 @@ import type { Mapping } from '../../src/iommufd/file.ts';
 import { type Command, caller, hex, target } from './command.ts';
 import { IOVAS } from './ioas-commands.ts';
 import { byteOf, pageOf, pagesOf, parts, realign } from './mapping-rules.ts';
-import { type Device, type EventQueue, type HwQueue, PAGE, type Viommu } from './model.ts';
+import { attachedOf, type Device, type EventQueue, type HwQueue, PAGE, type Viommu } from './model.ts';
 import type { World } from './world.ts';
 
 const regionBytes = (world: World): bigint => (world.isMock ? 8192n : 0x10000n);
@@ -164,8 +164,8 @@ export const eventQueueAlloc: Command = (world, pick) => {
 };
 
 /** The vIOMMU in which the device is attached. */
-function sliceOf({ attached }: Device): Viommu | null {
-  const hwpt = attached.get(0);
+function sliceOf(device: Device): Viommu | null {
+  const hwpt = attachedOf(device);
   return hwpt?.kind === 'hwpt-nested' && hwpt.base.kind === 'viommu' ? hwpt.base : null;
 }
 

@@ -14,15 +14,19 @@ import type { MemoryObject } from '../../src/memory/process-memory.ts';
 import { withCmdqv } from '../host/cmdqv.ts';
 import type { MutableMachine } from '../host/program.ts';
 import { Channel } from './channel.ts';
-import { Pins } from './mapping-rules.ts';
+import { forgetWritten, Pins } from './mapping-rules.ts';
 import {
+  type Attachment,
+  attachedOf,
   Context,
   type Descriptor,
   type Device,
+  type Group,
+  type Hwpt,
   type Kind,
   type Of,
-  type Request,
-  type Thing,
+  pagingOf,
+  pasidsOf,
   type Traits,
   type Transfer,
 } from './model.ts';
@@ -64,18 +68,47 @@ export interface Plan {
 /** What a process opens to have an iommufd: of its own, or as a container. */
 export const IOMMUFD_PATHS = ['/dev/iommu', '/dev/vfio/vfio'] as const;
 
-const WITH_CMDQVS = ' with CMDQVs';
+/** Changes of a preset, by what stands behind its name. */
+const CHANGES: Readonly<Record<string, (machine: MutableMachine) => void>> = {
+  ' with CMDQVs': withCmdqv,
+  ' with groups': withGroup,
+};
 
-/** A preset, or one 'with CMDQVs' in front of its SMMUs. */
+/** Its functions are those of one device, which no IOMMU can tell apart; and the bus has another device like the last. */
+function withGroup(machine: MutableMachine): void {
+  const last = machine.functions.at(-1)!;
+  const alike = machine.functions.map((fn, n) => ({ ...fn, bdf: `0000:01:00.${n}`, acs: false }));
+  machine.functions = [...alike, { ...last, bdf: '0000:01:01.0' }];
+}
+
+const descriptions = new Map<string, MachineInput>();
+
+/** A preset, or one with a change. */
 function described(name: string): MachineInput {
-  const text = structuredClone(preset(name.replace(WITH_CMDQVS, '')).machine) as MachineInput & MutableMachine;
-  if (name.endsWith(WITH_CMDQVS)) withCmdqv(text);
-  return text;
+  let machine = descriptions.get(name);
+  if (machine) return machine;
+  const change = Object.keys(CHANGES).find((words) => name.endsWith(words));
+  machine = structuredClone(preset(change ? name.replace(change, '') : name).machine) as MachineInput & MutableMachine;
+  if (change) CHANGES[change]!(machine as MachineInput & MutableMachine);
+  descriptions.set(name, machine);
+  return machine;
+}
+
+/** Groups of functions, by number: functions of one device are together, unless they have ACS. */
+function groupsOf({ functions }: MachineInput): Group[] {
+  const groups = new Map<string, number[]>();
+  for (const [index, { bdf, acs }] of functions.entries()) {
+    const key = acs === false ? bdf.slice(0, -1) : bdf;
+    groups.set(key, [...(groups.get(key) ?? []), index]);
+  }
+  return Array.from(groups.values(), (members) => ({ members, attachments: new Map() }));
 }
 
 export class World {
   private readonly name: string;
   readonly machine: Machine | MockMachine;
+  /** By number. */
+  readonly groups: readonly Group[];
   readonly release: string;
   readonly processes: GraphProcess[];
   readonly user: { lockedPages: number };
@@ -84,6 +117,8 @@ export class World {
   readonly memfd: MarkedFile;
   /** No memory of processes is mapped, so that all of it may change hands. */
   filesOnly: boolean;
+  /** BARs that are dma-bufs, by the binding that has made them so. */
+  readonly exports: { readonly owner: Device; readonly object: MemoryObject }[];
   /** dma-bufs that their exporter has taken back. */
   readonly revoked: Set<MemoryObject>;
   /** Regions of vIOMMUs that are mapped. */
@@ -107,12 +142,14 @@ export class World {
         : new Machine(parseMachine({ ...described(name), policy: { memlock: 'enforced' } }), {
             dialect: dialect(abi),
           });
+    this.groups = name === 'mock' ? [] : groupsOf(described(name));
     this.processes = [];
     this.user = { lockedPages: 0 };
     this.contexts = [];
     this.descriptors = [];
     this.memfd = new MarkedFile();
     this.filesOnly = false;
+    this.exports = [];
     this.revoked = new Set();
     this.mappings = new Map();
     this.transfers = [];
@@ -147,7 +184,7 @@ export class World {
     return !this.isMock && this.smmus.devices.some((_, index) => this.traitsOf(index).pasidBits > 0);
   }
 
-  /** Of vfioN on its bus. */
+  /** PCI address of vfioN. */
   addressOf(index: number): string {
     return described(this.name).functions[index]!.bdf;
   }
@@ -157,7 +194,33 @@ export class World {
     const { iommus, functions } = described(this.name);
     const fn = functions[index]!;
     const asksBy = fn.canStall ? 'stalls' : fn.pri ? 'requests' : null;
-    return { pasidBits: fn.pasidBits ?? 0, asksBy, tracksDirty: iommus[this.iommuOf(index)]!.httu === 2 };
+    const tracksDirty = iommus[this.iommuOf(index)]!.httu === 2;
+    return { pasidBits: fn.pasidBits ?? 0, asksBy, tracksDirty, hasAts: fn.ats ?? false };
+  }
+
+  groupOf(index: number): Group {
+    return this.groups.find(({ members }) => members.includes(index))!;
+  }
+
+  /** vfioN of an iommufd, if it is bound. */
+  boundAs(index: number): Device | null {
+    return this.descriptorsOf('vfio').find(({ what }) => what.index === index && what.bound)?.what.bound ?? null;
+  }
+
+  /** Devices on the bus of vfioN, itself too. */
+  busOf(index: number): number[] {
+    const busOf = (bdf: string): string => bdf.slice(0, 'ssss:bb'.length);
+    const { functions } = described(this.name);
+    return functions.flatMap(({ bdf }, other) => (busOf(bdf) === busOf(functions[index]!.bdf) ? [other] : []));
+  }
+
+  /** The iommufd that has devices of the group. */
+  ownerOf({ members }: Group): Context | null {
+    for (const index of members) {
+      const bound = this.boundAs(index);
+      if (bound) return bound.context;
+    }
+    return null;
   }
 
   /** The `n`-th channel of vfioN. */
@@ -197,8 +260,7 @@ export class World {
 
   openIommufd(process: GraphProcess, path: (typeof IOMMUFD_PATHS)[number]): Context {
     const file = this.open(process, path);
-    // What is pinned through a container is paid by the process.
-    const context = new Context(file.file as IommufdContext, path === '/dev/iommu' ? 0 : 1);
+    const context = new Context(file.file as IommufdContext, path === '/dev/vfio/vfio');
     this.contexts.push(context);
     this.descriptors.push({ ...file, what: { kind: 'iommufd', context } });
     return context;
@@ -304,7 +366,13 @@ export class World {
     this.descriptors.splice(this.descriptors.indexOf(descriptor), 1);
     if (what.kind === 'vfio' && what.bound && !this.isOpen(what.bound)) this.unbind(what.bound);
     if (what.kind === 'access') what.context.things.delete(what.id);
+    if (what.kind === 'group') this.leaveContainer(what.group);
     this.prune();
+  }
+
+  /** What the group could not use of the container's IOVAs can be used again. */
+  leaveContainer(group: Group): void {
+    for (const ioas of this.all('ioas')) ioas.reserved = ioas.reserved.filter(({ owner }) => owner !== group);
   }
 
   /** Has a descriptor bound it, or got it from its group? */
@@ -316,7 +384,7 @@ export class World {
   unbind(device: Device): void {
     const { context } = device;
     this.transfers = this.transfers.filter((transfer) => transfer.device !== device);
-    for (const pasid of [...device.attached.keys()]) this.detach(device, pasid);
+    for (const pasid of pasidsOf(device)) this.detach(device, pasid);
     for (const vdevice of context.all('vdevice')) {
       if (vdevice.virtual?.device !== device) continue;
       context.things.delete(vdevice.id);
@@ -326,31 +394,56 @@ export class World {
     device.virtual?.viommu.virtualIds.delete(device.virtual.value);
     device.virtual = null;
     context.things.delete(device.id);
-  }
-
-  /** An attachment ends: its requests are answered, its reservations go, and an automatic domain with its last. */
-  detach(device: Device, pasid: number): void {
-    const hwpt = device.attached.get(pasid);
-    if (!hwpt) return;
-    device.attached.delete(pasid);
-    this.leave(device, hwpt, pasid);
-    if (pasid === 0) this.unreserve(device, hwpt);
-  }
-
-  /** What the old HWPT loses when `device` is attached to it no more: its DMA that waits is refused. */
-  leave(device: Device, hwpt: Thing & { kind: 'hwpt-paging' | 'hwpt-nested' }, pasid: number): void {
-    const { fault } = hwpt;
-    const ended: Request[] = [];
-    const goes = (request: Request): boolean =>
-      request.device === device && request.pasid === pasid && request.hwpt === hwpt;
-    if (fault) {
-      ended.push(...[...fault.pending, ...fault.delivered.values()].filter(goes));
-      fault.pending = fault.pending.filter((request) => !goes(request));
-      for (const [cookie, request] of fault.delivered) if (goes(request)) fault.delivered.delete(cookie);
+    for (const { owner, object } of this.exports) {
+      if (owner !== device) continue;
+      if (!this.revoked.has(object)) this.takeBack(object);
+      this.revoked.add(object);
     }
+  }
+
+  /** Whoever has mapped the dma-buf loses it, for good. */
+  takeBack(object: MemoryObject): void {
+    for (const ioas of this.all('ioas')) {
+      const lost = ioas.areas.filter(({ memory }) => memory.object === object);
+      for (const { memory } of lost) memory.revoked = true;
+      forgetWritten(ioas.context, ioas, lost);
+    }
+  }
+
+  /** A device leaves an attachment, and the last one ends it: its requests are answered, an automatic domain goes. */
+  detach(device: Device, pasid: number): void {
+    const { attachments } = device.group;
+    const attachment = attachments.get(pasid);
+    if (!attachment?.devices.delete(device)) return;
+    const [other] = attachment.devices;
+    if (other && attachment.spokesman === device) attachment.spokesman = other;
+    if (!other) {
+      attachments.delete(pasid);
+      this.abandon(attachment);
+    }
+    if (pasid === 0) this.unreserve(device, attachment.hwpt);
+    this.put(attachment.hwpt);
+  }
+
+  /** What is asked for an attachment that ends or moves is answered: DMA that waits for it is refused. */
+  abandon(attachment: Attachment): void {
+    const { fault } = attachment.hwpt;
+    if (!fault) return;
+    const ended = [...fault.pending, ...fault.delivered.values()].filter(
+      (request) => request.attachment === attachment,
+    );
+    fault.pending = fault.pending.filter((request) => !ended.includes(request));
+    for (const [cookie, request] of fault.delivered) if (ended.includes(request)) fault.delivered.delete(cookie);
     for (const { transfer } of ended) if (transfer && this.transfers.includes(transfer)) this.over(transfer, 'refused');
-    const used = device.context.all('device').some(({ attached }) => [...attached.values()].includes(hwpt));
-    if (hwpt.kind === 'hwpt-paging' && hwpt.auto && !used) this.removePaging(hwpt);
+  }
+
+  /** An automatic domain that nothing is attached to any more goes. */
+  put(hwpt: Hwpt): void {
+    if (hwpt.kind !== 'hwpt-paging' || !hwpt.auto) return;
+    const users = hwpt.context.all('device').filter((device) => {
+      return pasidsOf(device).some((pasid) => attachedOf(device, pasid) === hwpt);
+    });
+    if (users.length === 0) this.removePaging(hwpt);
   }
 
   /** DMA that waited is over. */
@@ -366,16 +459,19 @@ export class World {
     hwpt.context.things.delete(hwpt.id);
   }
 
-  unreserve(device: Device, hwpt: Of<'hwpt-paging' | 'hwpt-nested'>): void {
-    const { ioas } = hwpt.kind === 'hwpt-paging' ? hwpt : hwpt.parent;
+  unreserve(device: Device, hwpt: Hwpt): void {
+    const { ioas } = pagingOf(hwpt);
     ioas.reserved = ioas.reserved.filter(({ owner }) => owner !== device);
   }
 
   /** The process is gone: its memory at once, its descriptors one by one in some order. */
-  exit(process: GraphProcess, order: (descriptors: Descriptor[]) => Descriptor[]): void {
+  exit(process: GraphProcess, order: (descriptors: Descriptor[]) => Descriptor[], closed = (): void => {}): void {
     process.memory.gone = true;
     this.processes.splice(this.processes.indexOf(process), 1);
-    for (const descriptor of order(this.descriptors.filter((each) => each.process === process))) this.close(descriptor);
+    for (const descriptor of order(this.descriptors.filter((each) => each.process === process))) {
+      this.close(descriptor);
+      closed();
+    }
   }
 
   /** What is left when everybody has gone; nothing should be. */
