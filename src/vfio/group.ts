@@ -7,7 +7,7 @@ import type { DriverDevice } from '../drivers/iommu-driver.ts';
 import type { IommufdContext } from '../iommufd/context.ts';
 import type { OpenFile } from '../iommufd/file.ts';
 import type { IommuGroup } from '../iommufd/group.ts';
-import { ensureCompatIoas } from '../iommufd/vfio-compat/compat-ioas.ts';
+import { withCompatIoas } from '../iommufd/vfio-compat/compat-ioas.ts';
 import { addGroup, removeGroup } from '../iommufd/vfio-compat/contained-groups.ts';
 import type { Tracer } from '../trace/events.ts';
 import type { VfioDevice } from './device.ts';
@@ -54,8 +54,7 @@ export class VfioGroup implements IommuGroup {
   }
 
   setContainer(context: IommufdContext): void {
-    ensureCompatIoas(context);
-    addGroup(context, this);
+    withCompatIoas(context, () => addGroup(context, this));
     context.hold();
     this.container = context;
   }

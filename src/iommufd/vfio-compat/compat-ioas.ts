@@ -9,9 +9,23 @@ export function compatIoas({ vfioIoas }: IommufdContext): Ioas {
   return vfioIoas;
 }
 
-/** What a group does when an iommufd becomes its container: makes one, unless there is one. Programs may destroy it. */
-export function ensureCompatIoas(context: IommufdContext): void {
-  if (context.vfioIoas) return;
+/**
+ * What a group does when an iommufd becomes its container: makes one, unless there is one. Programs may destroy it.
+ * @param take what the group does with it; when that fails, one that was made is not kept
+ */
+export function withCompatIoas(context: IommufdContext, take: () => void): void {
+  const present = context.vfioIoas;
+  if (!present) makeCompatIoas(context);
+  try {
+    take();
+  } catch (error) {
+    if (!present) context.objects.remove(context.vfioIoas!.id);
+    context.vfioIoas = present;
+    throw error;
+  }
+}
+
+function makeCompatIoas(context: IommufdContext): void {
   const ioas = context.objects.reserve(new Ioas());
   context.objects.publish(ioas);
   context.vfioIoas = ioas;
