@@ -10,6 +10,8 @@ import { dirty } from './reach.ts';
 import type { World } from './world.ts';
 
 const BLOCK = 2n ** 21n;
+/** Bytes behind a bitmap that are looked at. */
+const BEYOND = 8;
 
 /** Do whole pages of it start and end it? */
 export const isWhole = ({ start, last }: Area): boolean => (start | (last + 1n)) % PAGE === 0n;
@@ -130,14 +132,16 @@ export const getDirtyBitmap: Command = (world, pick) => {
       const { IOMMU_HWPT_GET_DIRTY_BITMAP: number, HwptGetDirtyBitmap: layout } = uapi;
       const range = { iova: start, length: BigInt(pages) * PAGE, pageSize: PAGE };
       const flags = keep ? uapi.IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR : 0;
-      const data = process.put(new Uint8Array(Math.ceil(pages / 8)));
+      const data = process.put(new Uint8Array(Math.ceil(pages / 8) + BEYOND));
       const values = { hwptId: hwpt.id, flags, ...range, data };
       const { errno } = await world.ioctl(process, context.engine, number, layout, values);
-      bitmap = process.get(Math.ceil(pages / 8));
+      bitmap = process.get(Math.ceil(pages / 8) + BEYOND);
       return errno;
     },
     apply: () => {
       const reported = [...pagesIn({ start, last })].filter((_, n) => bitmap[n >> 3]! & (1 << (n & 7)));
+      if (bitmap.some((bits, n) => bits >> Math.min(Math.max(pages - 8 * n, 0), 8)))
+        throw new Error('a bit beyond the end');
       const beside = reported.find((page) => !visited.some((area) => page >= area.start && page <= area.last));
       if (beside !== undefined) throw new Error(`${hex(beside)} is reported and not mapped`);
       for (const area of visited) {
@@ -152,8 +156,8 @@ export const getDirtyBitmap: Command = (world, pick) => {
 /** All of a row of areas, or a part that may cut leaves, or a page more than an SMMU has. */
 function cutOf(world: World, run: readonly Area[], pick: Picker): { start: bigint; pages: number } {
   const all = Number((run.at(-1)!.last + 1n - run[0]!.start) / PAGE);
-  const front = pick.oneIn(3) ? pick.below(Math.min(all, 100)) : 0;
-  const back = pick.oneIn(3) ? pick.below(Math.min(all - front, 100)) - (world.isMock ? 0 : 1) : 0;
+  const front = pick.oneIn(2) ? pick.below(Math.min(all, 100)) : 0;
+  const back = pick.oneIn(2) ? pick.below(Math.min(all - front, 100)) - (world.isMock ? 0 : 1) : 0;
   return { start: run[0]!.start + BigInt(front) * PAGE, pages: all - front - back };
 }
 

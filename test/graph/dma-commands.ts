@@ -90,6 +90,6 @@ const behindGuest = (hwpt: Hwpt | null): string =>
 function substreamOf({ group }: Device, pick: Picker): number | null {
   const used = [...group.attachments.keys()].map((pasid) => pasid || null);
   const { hwpt } = group.attachments.get(0) ?? {};
-  if (hwpt?.kind === 'hwpt-nested' && hwpt.ssids) used.push(1, 1, 1);
+  if (hwpt?.kind === 'hwpt-nested' && hwpt.ssids) used.push(1);
   return pick.oneIn(8) ? pick.from([null, 0, NOBODYS_PASID]) : pick.from(used);
 }

@@ -20,6 +20,7 @@ const ONLY_WITH = {
     ...['destroyAccessPages', 'triggerIopf', 'triggerVevent', 'mockDirty'],
   ],
   queues: ['hwQueueAlloc', 'regionMap'],
+  ownQueues: [],
   vfio: [
     ...['vfioOpen', 'vfioBind', 'vfioAttach', 'vfioDetach', 'dma', 'guestMap', 'guestChange'],
     ...['groupOpen', 'groupSetContainer', 'groupUnsetContainer', 'groupStatus', 'groupGetDevice'],
@@ -42,6 +43,7 @@ const HAPPENS: Partial<Record<keyof typeof ONLY_WITH, readonly string[]>> = {
     'DMA with a PASID of a device refused',
     'DMA with a PASID of a guest refused',
   ],
+  ownQueues: ['invalidation by a queue of the guest'],
   dirty: ['bitmap of areas in a row', 'bitmap of parts of areas'],
   waiting: [
     ...['DMA of a device waiting', 'DMA with a PASID of a device waiting', 'DMA of a guest waiting'],
@@ -73,7 +75,7 @@ describe.each([
     machine: 'two-smmus with CMDQVs',
     abi: 'linux-7.1',
     share: 0.5,
-    has: ['vfio', 'exports', 'queues', 'sinceV2'] as const,
+    has: ['vfio', 'exports', 'queues', 'ownQueues', 'sinceV2'] as const,
   },
   { machine: 'two-smmus-fragmented', abi: 'viommu-v2', share: 0.5, has: ['vfio', 'v2'] as const },
   {

@@ -4,7 +4,8 @@ import { commandBytes, commands, type GuestCommand } from '../host/guest.ts';
 import { type Command, caller, hex } from './command.ts';
 import { ASIDS, GUEST_LEAVES, IMAGE_IPA, IMAGE_PAGES, USED_SSIDS } from './guest-image.ts';
 import { IOVAS, mapPlan, payerOf } from './ioas-commands.ts';
-import { type Context, type Device, type Hwpt, type Memory, PAGE } from './model.ts';
+import { type Context, type Device, type Hwpt, type Memory, type Nested, PAGE, type Viommu } from './model.ts';
+import { ownQueue, submit } from './own-queues.ts';
 import { attachedTo } from './reach.ts';
 import type { World } from './world.ts';
 
@@ -60,21 +61,34 @@ interface Change {
   readonly byAsid: boolean;
 }
 
-/** What a guest sends when it has changed something, by the object that takes it: a vIOMMU, or a nested HWPT. */
-function invalidations(context: Context, { ssid, contexts, byAsid }: Change): { id: number; list: GuestCommand[] }[] {
-  const tlb = byAsid ? commands.nhAsid(ASIDS[ssid]!) : commands.nhAll();
-  const found = context.all('viommu').map(({ id, virtualIds }) => {
-    const sids = [...virtualIds.values()].filter(({ device }) => isThroughGuest(attachedTo(device, null)));
-    const cds = contexts ? sids.map(({ value }) => commands.cfgiCd(Number(value), ssid)) : [];
-    return { id, list: [...cds, tlb, ...sids.map(({ value }) => atcInv(value, ssid))] };
-  });
-  const nested = context.all('hwpt-nested').filter(({ base }) => base.kind === 'hwpt-paging');
-  return [...found, ...nested.map(({ id }) => ({ id, list: [tlb] }))];
+interface Invalidation {
+  readonly of: Viommu | Nested;
+  readonly list: readonly GuestCommand[];
 }
 
+/** What a guest sends when it has changed something, by the object that takes it: a vIOMMU, or a nested HWPT. */
+function invalidations(context: Context, { ssid, contexts, byAsid }: Change): Invalidation[] {
+  const tlb = byAsid ? commands.nhAsid(ASIDS[ssid]!) : commands.nhAll();
+  const found = context.all('viommu').map((viommu) => {
+    const sids = [...viommu.virtualIds.values()].filter(({ device }) => isThroughGuest(attachedTo(device, null)));
+    const cds = contexts ? sids.map(({ value }) => commands.cfgiCd(Number(value), ssid)) : [];
+    return { of: viommu, list: [...cds, tlb, ...sids.map(({ value }) => atcInv(value, ssid))] };
+  });
+  const nested = context.all('hwpt-nested').filter(({ base }) => base.kind === 'hwpt-paging');
+  return [...found, ...nested.map((hwpt) => ({ of: hwpt, list: [tlb] }))];
+}
+
+/** By a queue of its own where a guest has one. */
 async function invalidate(world: World, context: Context, change: Change): Promise<void> {
   const process = world.processes[0]!;
-  for (const { id, list } of invalidations(context, change)) {
+  for (const { of, list } of invalidations(context, change)) {
+    const queue = of.kind === 'viommu' ? ownQueue(world, of) : null;
+    if (queue) {
+      // Which takes no CMD_TLBI_NH_ALL.
+      submit(world, queue, [commands.nhAsid(ASIDS[change.ssid]!), ...list.filter(([low]) => (low & 0xffn) !== 0x10n)]);
+      continue;
+    }
+    const { id } = of;
     const { IOMMU_HWPT_INVALIDATE: number, HwptInvalidate: layout } = uapi;
     const dataUptr = process.put(commandBytes(list));
     const values = { hwptId: id, dataUptr, dataType: 1, entryLen: 16, entryNum: list.length };
@@ -96,7 +110,9 @@ export const guestChange: Command = (world, pick) => {
   const ipa = chosen === null ? null : chosen - (chosen % PAGE);
   const readOnly = pick.oneIn(3);
   const change = { ssid, contexts: false, byAsid: pick.oneIn(2) };
+  const byQueue = world.all('viommu').some((viommu) => ownQueue(world, viommu));
   return {
+    counts: byQueue ? ['invalidation by a queue of the guest'] : [],
     text: `a guest of ${process.pid} maps its pages of SSID ${ssid} from ${leaf} on to ${ipa === null ? 'nothing' : hex(ipa)}`,
     expected: '',
     call: async () => {
@@ -110,10 +126,9 @@ export const guestChange: Command = (world, pick) => {
   };
 };
 
-/** A guest takes a PASID away, or gives it: where it can name all devices that may know of its context descriptor. */
+/** Guests take a PASID away, or give it: where they can name all devices that may know of its context descriptor. */
 export const guestContext: Command = (world, pick) => {
-  const process = pick.of(world.processes);
-  if (!process || !world.hasPasids) return null;
+  if (!world.hasPasids) return null;
   const hidden = world.all('device').some((device) => {
     const hwpt = attachedTo(device, null);
     return hwpt?.kind === 'hwpt-nested' && device.virtual?.viommu !== hwpt.base;
@@ -121,10 +136,10 @@ export const guestContext: Command = (world, pick) => {
   if (hidden) return null;
   const change = { ssid: 1, contexts: true, byAsid: pick.oneIn(2) };
   return {
-    text: `a guest of ${process.pid} takes its SSID 1 away, or gives it`,
+    text: 'guests take SSID 1 away, or give it',
     expected: '',
     call: async () => {
-      process.memory.image.toggleSecond();
+      world.toggleSecondContext();
       for (const context of world.contexts) await invalidate(world, context, change);
       return '';
     },

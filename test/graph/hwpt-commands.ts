@@ -19,7 +19,8 @@ const stage1 = (ats: boolean, ssids = 0): GuestSte => ({ config: 'stage1', ats, 
 const BYPASS: GuestSte = { config: 'bypass', ats: false, ssids: 0, words: [9n, 0n] };
 const ABORT: GuestSte = { config: 'abort', ats: false, ssids: 0, words: [1n, 0n] };
 const STES = [BYPASS, stage1(false), stage1(true), ABORT, stage1(true)];
-const STES_WITH_PASIDS = [...STES, stage1(true, SSIDS), stage1(false, SSIDS), stage1(true, SSIDS)];
+const withPasids = [stage1(true, SSIDS), stage1(true, SSIDS), stage1(false, SSIDS), stage1(true, SSIDS)];
+const STES_WITH_PASIDS = [...withPasids, ...STES];
 
 const words = (...values: number[]): Uint8Array => new Uint8Array(Uint32Array.from(values).buffer);
 

@@ -186,6 +186,16 @@ const FOUND: readonly Regression[] = [
       ['vfioAttach', [46398, 29214, 23362, 13311, 17359, 4281, 6690, 40140, 24860, 2376], 5], // to 10 (hwpt-nested): ENOENT
     ],
   },
+  {
+    what: 'a container that cannot take a group has no IOAS because of it',
+    machine: 'two-smmus',
+    abi: 'linux-7.1',
+    steps: [
+      ['groupOpen', [0]], // open /dev/vfio/0: ok
+      ['openIommufd', [61917, 27215]], // open /dev/vfio/vfio in 10: ok
+      ['groupSetContainer', [16426, 61108, 19197, 22291, 15961, 50393, 48232, 54886, 47921, 11197], 2], // VFIO_GROUP_SET_CONTAINER of group 0 to a iommufd: ok
+    ],
+  },
 ];
 
 describe('sequences that found a defect', () => {

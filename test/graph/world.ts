@@ -117,6 +117,8 @@ export class World {
   readonly memfd: MarkedFile;
   /** No memory of processes is mapped, so that all of it may change hands. */
   filesOnly: boolean;
+  /** Guests have a context for their second PASID: all of them or none, as an SMMU may keep it when their memory changes. */
+  private hasSecondContext: boolean;
   /** BARs that are dma-bufs, by the binding that has made them so. */
   readonly exports: { readonly owner: Device; readonly object: MemoryObject }[];
   /** dma-bufs that their exporter has taken back. */
@@ -149,6 +151,7 @@ export class World {
     this.descriptors = [];
     this.memfd = new MarkedFile();
     this.filesOnly = false;
+    this.hasSecondContext = true;
     this.exports = [];
     this.revoked = new Set();
     this.mappings = new Map();
@@ -254,8 +257,15 @@ export class World {
     const limit = LIMITS[this.everyProcess.length % LIMITS.length]!;
     const process = new GraphProcess(pid, limit, this.user);
     process.memoryFiles.set(100, this.memfd);
+    if (!this.hasSecondContext) process.memory.image.toggleSecond();
     this.processes.push(process);
     this.everyProcess.push(process);
+  }
+
+  /** Guests take their second PASID away, or give it. */
+  toggleSecondContext(): void {
+    this.hasSecondContext = !this.hasSecondContext;
+    for (const { memory } of this.processes) memory.image.toggleSecond();
   }
 
   openIommufd(process: GraphProcess, path: (typeof IOMMUFD_PATHS)[number]): Context {
